@@ -1,0 +1,1 @@
+"""The contract between the API and the workers: records, states, keys, queues. Importing it opens nothing."""

@@ -1,0 +1,139 @@
+"""Every error of the job contract on one page.
+
+::
+
+    JobsError
+    ├── InvalidRequest         the caller's words are wrong
+    │   └── InvalidOption
+    ├── JobNotFound
+    ├── IllegalMove            the record refuses the transition
+    │   └── Fenced             a newer attempt owns the job
+    ├── IdempotencyMismatch    same key, other payload
+    ├── QuotaExceeded
+    ├── StoreUnavailable       Redis is out of reach or refuses writes
+    └── ObjectError            about one stored object
+        ├── ObjectMissing
+        ├── ObjectDenied
+        ├── ObjectTooLarge
+        ├── ObjectChanged
+        └── StorageUnavailable
+
+``code`` is stable and public, ``public`` is the sentence a stranger may read (no paths, hosts or keys),
+``str(error)`` is for operators. ``retryable`` says whether the same call may succeed later unchanged.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class JobsError(Exception):
+    """Raised when the job contract is not met; see the subclasses."""
+
+    code: ClassVar[str] = "internal"
+    public: ClassVar[str] = "Something went wrong on our side."
+    retryable: ClassVar[bool] = False
+
+
+class InvalidRequest(JobsError):
+    """Raised when a request cannot be understood or is not allowed, whatever the state of the world."""
+
+    code = "invalid_request"
+    public = "The request is not valid."
+
+    def __init__(self, detail: str, *, pointer: str | None = None) -> None:
+        super().__init__(detail)
+        #: A sentence for the caller: names the value and what is allowed.
+        self.detail = detail
+        #: JSON pointer to the offending member, such as ``/options/scale``.
+        self.pointer = pointer
+
+
+class InvalidOption(InvalidRequest):
+    """Raised when an option is unknown, out of range, or cannot be honoured by the named model."""
+
+    code = "invalid_option"
+    public = "An option is not valid."
+
+
+class JobNotFound(JobsError):
+    """Raised when no such job exists for this tenant."""
+
+    code = "job_not_found"
+    public = "There is no such job."
+
+
+class IllegalMove(JobsError):
+    """Raised when the record's state does not allow the transition."""
+
+    code = "illegal_state"
+    public = "The job's state does not allow this."
+
+
+class Fenced(IllegalMove):
+    """Raised when a worker writes with an epoch that is no longer the record's: another attempt owns the job."""
+
+    code = "fenced"
+
+
+class IdempotencyMismatch(JobsError):
+    """Raised when an idempotency key is used again with another payload."""
+
+    code = "idempotency_mismatch"
+    public = "This Idempotency-Key was used before with another request."
+
+
+class QuotaExceeded(JobsError):
+    """Raised when a tenant has as many unfinished jobs as it may have."""
+
+    code = "quota_exceeded"
+    public = "Too many unfinished jobs; try again later."
+    retryable = True
+
+
+class StoreUnavailable(JobsError):
+    """Raised when Redis cannot be reached, is loading, or refuses writes (memory, read-only, replicas)."""
+
+    code = "store_unavailable"
+    public = "The job store is not available at the moment; try again."
+    retryable = True
+
+
+class ObjectError(JobsError):
+    """Raised when a stored object cannot be read or written; see the subclasses."""
+
+
+class ObjectMissing(ObjectError):
+    """Raised when the bucket or key does not exist."""
+
+    code = "input_not_found"
+    public = "There is no object at the input's address."
+
+
+class ObjectDenied(ObjectError):
+    """Raised when the storage refuses our credentials for this object."""
+
+    code = "input_denied"
+    public = "The storage does not let us read or write this object."
+
+
+class ObjectTooLarge(ObjectError):
+    """Raised when an object has more bytes than the limit."""
+
+    code = "input_too_many_bytes"
+    public = "The input file is larger than allowed."
+
+
+class ObjectChanged(ObjectError):
+    """Raised when an object is not the one that was submitted (ETag, length or checksum differ)."""
+
+    code = "input_changed"
+    public = "The input changed after it was submitted."
+
+
+class StorageUnavailable(ObjectError):
+    """Raised when the storage does not answer, throttles us or fails."""
+
+    code = "storage_unavailable"
+    public = "The object storage is not available at the moment."
+    retryable = True

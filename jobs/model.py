@@ -1,0 +1,179 @@
+"""The job as a value: what is stored, what the client sees, and how both are spelt in JSON.
+
+Plain frozen dataclasses without third-party imports. Times are seconds since the epoch by Redis' clock, as float.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NewType
+
+from jobs.errors import InvalidRequest
+from jobs.options import JobOptions
+from jobs.states import JobState
+
+JobId = NewType("JobId", str)
+TenantId = NewType("TenantId", str)
+
+#: The tenant of an installation without API keys.
+LOCAL_TENANT = TenantId("local")
+
+_JOB_ID = re.compile(r"job_[0-9a-f]{32}\Z")
+_S3_URI = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9])/(?P<key>.+)\Z", re.DOTALL)
+#: S3's own limit.
+MAX_KEY_BYTES = 1024
+
+
+def new_job_id() -> JobId:
+    """128 random bits: unguessable, URL-safe, no dots (Standard Webhooks joins ids with dots)."""
+    return JobId(f"job_{secrets.token_hex(16)}")
+
+
+def is_job_id(text: str) -> bool:
+    return _JOB_ID.match(text) is not None
+
+
+class Priority(StrEnum):
+    """Which lane a job waits in."""
+
+    INTERACTIVE = "interactive"  #: a person waits
+    BATCH = "batch"  #: throughput counts
+
+
+class CallbackEvent(StrEnum):
+    """What a callback may tell. Names follow the webhook event ``type``."""
+
+    STARTED = "job.started"
+    COMPLETED = "job.completed"
+    FAILED = "job.failed"
+    CANCELED = "job.canceled"
+
+
+#: What a callback tells unless the submitter chooses.
+TERMINAL_EVENTS = (CallbackEvent.COMPLETED, CallbackEvent.FAILED, CallbackEvent.CANCELED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectRef:
+    """One object in S3-compatible storage."""
+
+    bucket: str
+    key: str
+
+    @classmethod
+    def parse(cls, uri: str) -> ObjectRef:
+        """The object that an ``s3://bucket/key`` URI names.
+
+        Raises:
+            InvalidRequest: not such a URI, or the key is one that no honest caller writes
+                (traversal, control characters, longer than 1,024 bytes).
+        """
+        match = _S3_URI.match(uri)
+        if match is None:
+            raise InvalidRequest("input must be a URI like s3://bucket/key", pointer="/input")
+        key = match["key"]
+        if len(key.encode()) > MAX_KEY_BYTES:
+            raise InvalidRequest(f"the key is longer than {MAX_KEY_BYTES} bytes", pointer="/input")
+        if any(ord(c) < 0x20 or ord(c) == 0x7F for c in key) or "\\" in key:
+            raise InvalidRequest("the key holds control characters or backslashes", pointer="/input")
+        if key.startswith("/") or any(part in {"", ".", ".."} for part in key.rstrip("/").split("/")):
+            raise InvalidRequest("the key holds empty, '.' or '..' segments", pointer="/input")
+        return cls(bucket=match["bucket"], key=key)
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callback:
+    """Where to tell about the job, and what."""
+
+    url: str
+    events: tuple[CallbackEvent, ...] = TERMINAL_EVENTS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a job failed; public."""
+
+    code: str  #: stable, such as ``image_truncated``
+    title: str  #: one sentence, the same for every failure of this code
+    detail: str  #: this failure's own sentence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something the submitter should know though the job succeeded."""
+
+    code: str  #: stable, such as ``no_faces``
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a running job is."""
+
+    stage: str  #: one of ``fetch``, the pipeline's stages, ``store``
+    percent: int  #: 0 to 100 of the whole job, never falling within one attempt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """One stored result."""
+
+    part: str  #: ``image``, ``mask``, ``comparison``, ``provenance``, ``faces/0``
+    ref: ObjectRef
+    content_type: str
+    size: int  #: bytes
+    sha256: str
+    filename: str  #: what a browser should call it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a successful job produced. ``faces``, ``model`` and ``metrics`` are the pipeline's own words as JSON."""
+
+    artifacts: tuple[Artifact, ...]
+    width: int  #: px
+    height: int  #: px
+    faces: tuple[dict[str, Any], ...] = ()
+    warnings: tuple[Notice, ...] = ()
+    model: dict[str, Any] = field(default_factory=dict)  #: name, sha256, engine, precision, tile_px
+    metrics: dict[str, float] = field(default_factory=dict)  #: seconds per stage, megapixels
+
+    def artifact(self, part: str) -> Artifact | None:
+        return next((a for a in self.artifacts if a.part == part), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One job. The record in Redis is the only truth; everything else may be lost, doubled or forged."""
+
+    id: JobId
+    tenant: TenantId  #: in whose backlog it waits
+    input: ObjectRef
+    options: JobOptions = field(default_factory=JobOptions)
+    priority: Priority = Priority.INTERACTIVE
+    callback: Callback | None = None
+    metadata: dict[str, str] = field(default_factory=dict)  #: the submitter's own, echoed back
+    deadline_s: float | None = None  #: from submission; later than that nobody wants the result
+    input_bytes: int | None = None  #: as declared or seen at submit; the scheduler's first idea of cost
+    replay_of: JobId | None = None
+
+    state: JobState = JobState.QUEUED
+    created_at: float = 0.0
+    started_at: float | None = None  #: of the latest attempt
+    completed_at: float | None = None
+    attempt: int = 0  #: how many times a worker has claimed it
+    epoch: int = 0  #: grows by one per claim; every later write must show it
+    worker: str | None = None  #: who holds or held the lease
+    lease_until: float | None = None  #: PROCESSING only; past it anyone may put the job back
+    cancel_requested: bool = False
+    progress: Progress | None = None
+    revision: int = 0  #: grows with every change of the record; SSE and ETag
+    result: Result | None = None  #: SUCCEEDED only
+    failure: Failure | None = None  #: FAILED only

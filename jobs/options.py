@@ -1,0 +1,172 @@
+"""What a job may ask for: one vocabulary for API, command line and manifest.
+
+Names, defaults and ranges are design.md's option table; ``pipeline.options`` speaks the same words
+(a test compares the two) but the packages do not import each other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.errors import InvalidOption
+
+MODELS = ("gfpgan-1.4", "gfpgan-1.3", "gfpgan-1.2", "gfpgan-1", "restoreformer", "preview")
+BACKGROUNDS = ("auto", "realesrgan-x2plus", "realesrgan-x4plus", "realesr-general-x4v3", "preview-x2", "none")
+FACES = ("all", "center", "largest")
+GRAY = ("keep", "allow-color")
+FORMATS = ("auto", "jpeg", "png", "tiff", "webp")
+BIT_DEPTHS = ("auto", "8", "16")
+METADATA_POLICIES = ("keep", "strip")
+PRECISIONS = ("auto", "exact")
+OUTPUTS = ("image", "faces", "comparison", "mask", "provenance")
+
+#: Longest suffix that a result's name may get.
+MAX_SUFFIX = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobOptions:
+    """The submitter's wishes about the picture, checked. Field meanings: README, "Options"."""
+
+    model: str = "gfpgan-1.4"
+    scale: float = 2.0  #: final size / input size, 1 to 4
+    background: str = "auto"
+    denoise: float = 0.5  #: realesr-general-x4v3 only, 0 to 1
+    tile_px: int = 0  #: 0 = by memory, else 128 to 2048
+    strength: float = 1.0  #: 0 = the original face's pixels exactly
+    faces: str = "all"
+    min_face_px: int = 0
+    max_face_px: int | None = None
+    max_faces: int | None = None
+    min_score: float = 0.5
+    passes: int = 1
+    aligned: bool = False
+    gray: str = "keep"
+    format: str = "auto"
+    quality: int = 95
+    bit_depth: str = "auto"
+    suffix: str = ""
+    outputs: tuple[str, ...] = ("image", "provenance")
+    metadata_policy: str = "keep"
+    precision: str = "auto"
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
+        _check_numbers(self)
+        if len(self.suffix) > MAX_SUFFIX or not all(c.isalnum() or c in "-_." for c in self.suffix):
+            raise InvalidOption(
+                f"suffix may hold up to {MAX_SUFFIX} letters, digits, '-', '_', '.'", pointer="/options/suffix"
+            )
+        if self.denoise != _default("denoise") and self.background not in {"auto", "realesr-general-x4v3"}:
+            raise InvalidOption(
+                f"denoise is honoured by realesr-general-x4v3 only, not by {self.background}",
+                pointer="/options/denoise",
+            )
+
+    @classmethod
+    def from_mapping(cls, wishes: Mapping[str, Any]) -> JobOptions:
+        """Options from JSON words; what is not said has its default.
+
+        Raises:
+            InvalidOption: an unknown name, a value of the wrong type, or one out of range.
+        """
+        fields = {f.name: f for f in dataclasses.fields(cls)}
+        unknown = sorted(set(wishes) - set(fields))
+        if unknown:
+            raise InvalidOption(
+                f"unknown option {unknown[0]!r}; known: {', '.join(fields)}", pointer=f"/options/{unknown[0]}"
+            )
+        return cls(**{name: _coerce(name, value) for name, value in wishes.items()})
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The options as JSON words, every one of them, so that a record says what was really used."""
+        words = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return words | {"outputs": list(self.outputs)}
+
+
+def _default(name: str) -> Any:
+    return next(f.default for f in dataclasses.fields(JobOptions) if f.name == name)
+
+
+_INTS = frozenset({"tile_px", "min_face_px", "max_face_px", "max_faces", "passes", "quality", "seed"})
+_FLOATS = frozenset({"scale", "denoise", "strength", "min_score"})
+_OPTIONAL = frozenset({"max_face_px", "max_faces", "seed"})
+
+
+def _coerce(name: str, value: Any) -> Any:
+    """The value with JSON's number and list types made ours; wrong types are refused, never guessed at."""
+    if value is None and name in _OPTIONAL:
+        return None
+    if name == "bit_depth" and value in {8, 16}:
+        value = str(value)
+    if not _is_of_type(name, value):
+        raise InvalidOption(f"{name} has a value of the wrong type: {value!r}", pointer=f"/options/{name}")
+    if name == "outputs":
+        return tuple(value)
+    return float(value) if name in _FLOATS else value
+
+
+def _is_of_type(name: str, value: Any) -> bool:
+    if name == "aligned":
+        return isinstance(value, bool)
+    if name in _INTS:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if name in _FLOATS:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if name == "outputs":
+        return isinstance(value, list | tuple) and all(isinstance(v, str) for v in value)
+    return isinstance(value, str)
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "model": MODELS,
+    "background": BACKGROUNDS,
+    "faces": FACES,
+    "gray": GRAY,
+    "format": FORMATS,
+    "bit_depth": BIT_DEPTHS,
+    "metadata_policy": METADATA_POLICIES,
+    "precision": PRECISIONS,
+}
+
+#: Inclusive ranges.
+_RANGES: dict[str, tuple[float, float]] = {
+    "scale": (1, 4),
+    "denoise": (0, 1),
+    "strength": (0, 1),
+    "min_face_px": (0, 100_000),
+    "max_face_px": (1, 100_000),
+    "max_faces": (1, 10_000),
+    "min_score": (0, 1),
+    "passes": (1, 2),
+    "quality": (1, 100),
+    "seed": (0, 2**63 - 1),
+}
+
+
+def _check_choices(options: JobOptions) -> None:
+    for name, choices in _CHOICES.items():
+        value = getattr(options, name)
+        if value not in choices:
+            raise InvalidOption(
+                f"{name} must be one of {', '.join(choices)}, not {value!r}", pointer=f"/options/{name}"
+            )
+    wrong = [part for part in options.outputs if part not in OUTPUTS]
+    if wrong or not options.outputs:
+        raise InvalidOption(f"outputs may name {', '.join(OUTPUTS)} and must name one", pointer="/options/outputs")
+
+
+def _check_numbers(options: JobOptions) -> None:
+    for name, (low, high) in _RANGES.items():
+        value = getattr(options, name)
+        # "not (low <= v <= high)" also refuses NaN.
+        if value is not None and not low <= value <= high:
+            raise InvalidOption(
+                f"{name} must be between {low:g} and {high:g}, not {value!r}", pointer=f"/options/{name}"
+            )
+    if options.tile_px != 0 and not 128 <= options.tile_px <= 2048:
+        raise InvalidOption("tile_px must be 0 or between 128 and 2048", pointer="/options/tile_px")

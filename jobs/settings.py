@@ -1,0 +1,42 @@
+"""What the contract needs to know of its surroundings. The environment is read here and nowhere else in jobs/."""
+
+from __future__ import annotations
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class JobsSettings(BaseSettings):
+    """Settings of everything that speaks to Redis or S3: API, keeper, worker. Environment: ``PHOTOMEND_*``."""
+
+    model_config = SettingsConfigDict(env_prefix="PHOTOMEND_", frozen=True, extra="ignore")
+
+    redis_url: str = Field(default="redis://127.0.0.1:6379/0", description="Job records and Celery messages")
+    s3_endpoint_url: str | None = Field(default=None, description="S3-compatible storage; unset = AWS")
+    s3_public_endpoint_url: str | None = Field(
+        default=None, description="Where callers reach the storage (presigned URLs); unset = s3_endpoint_url"
+    )
+    s3_region: str = Field(default="us-east-1", description="Region that requests are signed for")
+    s3_access_key_id: SecretStr | None = Field(default=None, description="Unset = boto3's own credential chain")
+    s3_secret_access_key: SecretStr | None = Field(default=None, description="Goes with s3_access_key_id")
+    s3_checksums: str = Field(
+        default="auto",
+        pattern="^(auto|when_required|when_supported)$",
+        description="auto = when_required for a custom endpoint, when_supported on AWS",
+    )
+    bucket: str = Field(default="photomend", description="Where uploads and results of this installation go")
+    callback_secret: SecretStr | None = Field(
+        default=None, description="Standard Webhooks secret (whsec_…, 24 to 64 bytes); callbacks are refused without it"
+    )
+    callback_allow_hosts: tuple[str, ...] = Field(
+        default=(), description="JSON list of host:port that callbacks may go to though they are not public addresses"
+    )
+    lease_s: float = Field(default=10.0, gt=0, description="How long a worker owns a job without a beat")
+    max_upload_bytes: int = Field(default=512 * 1024 * 1024, gt=0, description="Largest input file")
+    max_waiting_jobs: int = Field(default=1_000_000, gt=0, description="Unfinished jobs that a tenant may have")
+    record_ttl_s: int = Field(default=30 * 86400, gt=0, description="How long a finished job's record stays")
+    result_ttl_s: int = Field(default=7 * 86400, gt=0, description="How long results stay")
+    upload_ttl_s: int = Field(default=86400, gt=0, description="How long uploads stay")
+    idempotency_ttl_s: int = Field(default=86400, gt=0, description="How long an Idempotency-Key is remembered")
+    resend_after_s: float = Field(default=5.0, gt=0, description="A sent job unclaimed for this long is sent again")
+    max_attempts: int = Field(default=10, gt=0, description="Claims before a job fails as too_many_interruptions")

@@ -1,0 +1,41 @@
+"""The states of a job and the moves between them. The Lua scripts refuse the same pairs; tests compare both."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from jobs.errors import IllegalMove
+
+
+class JobState(StrEnum):
+    """Where a job is. Values are stored and public."""
+
+    QUEUED = "queued"  #: accepted; waits in its tenant's backlog or has been sent to a worker
+    PROCESSING = "processing"  #: one worker holds a lease
+    SUCCEEDED = "succeeded"  #: the result is set and stays until it expires
+    FAILED = "failed"  #: the failure is set; it will not be tried again
+    CANCELED = "canceled"  #: its owner asked
+    EXPIRED = "expired"  #: its objects are gone; the record remains for a while
+
+
+#: Every legal move; nothing else is legal.
+MOVES: dict[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset({JobState.PROCESSING, JobState.CANCELED, JobState.FAILED}),
+    JobState.PROCESSING: frozenset({JobState.QUEUED, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELED}),
+    JobState.SUCCEEDED: frozenset({JobState.EXPIRED}),
+    JobState.FAILED: frozenset({JobState.EXPIRED}),
+    JobState.CANCELED: frozenset({JobState.EXPIRED}),
+    JobState.EXPIRED: frozenset(),
+}
+
+TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELED, JobState.EXPIRED})
+
+
+def check_move(origin: JobState, to: JobState) -> None:
+    """Refuse a move that is not in the table.
+
+    Raises:
+        IllegalMove: the pair is not legal.
+    """
+    if to not in MOVES[origin]:
+        raise IllegalMove(f"{origin} -> {to} is not a legal move")

@@ -1,0 +1,36 @@
+"""The ``photomend`` command: assembles the subcommands and turns typed errors into one sentence and an exit code."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+app = typer.Typer(
+    name="photomend",
+    help="Mends old and degraded photos of people: on one file, or as a job service.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+#: Exit codes: 1 = an input failed or the service refused, 2 = the command line is wrong (typer's own),
+#: 130 = interrupted.
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
+
+
+@app.callback()
+def _root() -> None:
+    """Mends old and degraded photos of people: on one file, or as a job service."""
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    from rich.console import Console
+
+    try:
+        app()
+    except KeyboardInterrupt:
+        Console(stderr=True).print("Interrupted.")
+        sys.exit(EXIT_INTERRUPTED)

@@ -1,0 +1,1 @@
+"""Image maths: bytes or arrays in, arrays out. Knows no queue, no store, no HTTP, no environment."""
