@@ -31,7 +31,8 @@ MAX_SUFFIX = 64
 class JobOptions:
     """The submitter's wishes about the picture, checked. Field meanings: README, "Options"."""
 
-    model: str = "gfpgan-1.4"
+    #: None = not named: gfpgan-1.4, or the preview pack where an installation allows that.
+    model: str | None = None
     scale: float = 2.0  #: final size / input size, 1 to 4
     background: str = "auto"
     denoise: float = 0.5  #: realesr-general-x4v3 only, 0 to 1
@@ -94,7 +95,7 @@ def _default(name: str) -> Any:
 
 _INTS = frozenset({"tile_px", "min_face_px", "max_face_px", "max_faces", "passes", "quality", "seed"})
 _FLOATS = frozenset({"scale", "denoise", "strength", "min_score"})
-_OPTIONAL = frozenset({"max_face_px", "max_faces", "seed"})
+_OPTIONAL = frozenset({"model", "max_face_px", "max_faces", "seed"})
 
 
 def _coerce(name: str, value: Any) -> Any:
@@ -151,6 +152,8 @@ _RANGES: dict[str, tuple[float, float]] = {
 def _check_choices(options: JobOptions) -> None:
     for name, choices in _CHOICES.items():
         value = getattr(options, name)
+        if value is None and name in _OPTIONAL:
+            continue
         if value not in choices:
             raise InvalidOption(
                 f"{name} must be one of {', '.join(choices)}, not {value!r}", pointer=f"/options/{name}"

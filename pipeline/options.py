@@ -14,7 +14,8 @@ FaceChoice = Literal["all", "center", "largest"]
 class RestoreOptions:
     """How to restore; defaults are design.md's."""
 
-    model: str = "gfpgan-1.4"  #: the face restorer's name in weights.toml
+    #: The face restorer's name in weights.toml; None = not named: gfpgan-1.4, or the preview pack where allowed.
+    model: str | None = None
     scale: float = 2.0  #: final size / input size, 1 to 4
     background: str = "auto"  #: an upsampler's name in weights.toml, ``none`` (Lanczos) or ``auto``
     denoise: float = 0.5  #: realesr-general-x4v3 only; 1 = the denoising twin, 0 = the other
