@@ -8,6 +8,12 @@ from typing import Literal
 from pipeline.errors import UnsupportedOption
 
 FaceChoice = Literal["all", "center", "largest"]
+GrayChoice = Literal["keep", "allow-color"]
+Precision = Literal["auto", "exact"]
+FormatChoice = Literal["auto", "jpeg", "png", "tiff", "webp"]
+DepthChoice = Literal["auto", "8", "16"]
+MetadataPolicy = Literal["keep", "strip"]
+OutputName = Literal["image", "faces", "comparison", "mask", "provenance"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +34,8 @@ class RestoreOptions:
     min_score: float = 0.5
     passes: int = 1  #: 2 = restored again
     aligned: bool = False  #: the input is itself an aligned face crop
-    gray: Literal["keep", "allow-color"] = "keep"
-    precision: Literal["auto", "exact"] = "auto"
+    gray: GrayChoice = "keep"
+    precision: Precision = "auto"
     seed: int | None = None  #: feeds the noise; None = the stored noise
     keep_crops: bool = False  #: fill ``Restoration.crops``
 
@@ -42,3 +48,23 @@ class RestoreOptions:
             raise UnsupportedOption(f"denoise must be between 0 and 1, not {self.denoise!r}")
         if self.passes not in {1, 2}:
             raise UnsupportedOption(f"passes must be 1 or 2, not {self.passes!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputOptions:
+    """What to hand out and how to write it; defaults are design.md's."""
+
+    format: FormatChoice = "auto"  #: auto = the input's
+    quality: int = 95  #: of lossy formats, 1 to 100
+    bit_depth: DepthChoice = "auto"  #: auto = the input's
+    metadata_policy: MetadataPolicy = (
+        "keep"  #: EXIF, XMP and IPTC; a profile that gives the pixels meaning always stays
+    )
+    gray: GrayChoice = "keep"  #: allow-color: a gray source may be written in colour
+    outputs: tuple[OutputName, ...] = ("image", "provenance")
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.quality <= 100:
+            raise UnsupportedOption(f"quality must be between 1 and 100, not {self.quality!r}")
+        if not self.outputs:
+            raise UnsupportedOption("outputs must name at least one")
