@@ -4,7 +4,8 @@
 
     JobsError
     ├── InvalidRequest         the caller's words are wrong
-    │   └── InvalidOption
+    │   ├── InvalidOption
+    │   └── CallbackRefused
     ├── JobNotFound
     ├── IllegalMove            the record refuses the transition
     │   └── Fenced             a newer attempt owns the job
@@ -54,6 +55,13 @@ class InvalidOption(InvalidRequest):
 
     code = "invalid_option"
     public = "An option is not valid."
+
+
+class CallbackRefused(InvalidRequest):
+    """Raised when a callback may not go where its URL points, or none can be signed here."""
+
+    code = "callback_refused"
+    public = "The callback's URL is not allowed."
 
 
 class JobNotFound(JobsError):

@@ -93,14 +93,14 @@ def _default(name: str) -> Any:
     return next(f.default for f in dataclasses.fields(JobOptions) if f.name == name)
 
 
-_INTS = frozenset({"tile_px", "min_face_px", "max_face_px", "max_faces", "passes", "quality", "seed"})
-_FLOATS = frozenset({"scale", "denoise", "strength", "min_score"})
-_OPTIONAL = frozenset({"model", "max_face_px", "max_faces", "seed"})
+INTS = frozenset({"tile_px", "min_face_px", "max_face_px", "max_faces", "passes", "quality", "seed"})
+FLOATS = frozenset({"scale", "denoise", "strength", "min_score"})
+OPTIONAL = frozenset({"model", "max_face_px", "max_faces", "seed"})
 
 
 def _coerce(name: str, value: Any) -> Any:
     """The value with JSON's number and list types made ours; wrong types are refused, never guessed at."""
-    if value is None and name in _OPTIONAL:
+    if value is None and name in OPTIONAL:
         return None
     if name == "bit_depth" and value in {8, 16}:
         value = str(value)
@@ -108,22 +108,22 @@ def _coerce(name: str, value: Any) -> Any:
         raise InvalidOption(f"{name} has a value of the wrong type: {value!r}", pointer=f"/options/{name}")
     if name == "outputs":
         return tuple(value)
-    return float(value) if name in _FLOATS else value
+    return float(value) if name in FLOATS else value
 
 
 def _is_of_type(name: str, value: Any) -> bool:
     if name == "aligned":
         return isinstance(value, bool)
-    if name in _INTS:
+    if name in INTS:
         return isinstance(value, int) and not isinstance(value, bool)
-    if name in _FLOATS:
+    if name in FLOATS:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if name == "outputs":
         return isinstance(value, list | tuple) and all(isinstance(v, str) for v in value)
     return isinstance(value, str)
 
 
-_CHOICES: dict[str, tuple[str, ...]] = {
+CHOICES: dict[str, tuple[str, ...]] = {
     "model": MODELS,
     "background": BACKGROUNDS,
     "faces": FACES,
@@ -134,8 +134,8 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "precision": PRECISIONS,
 }
 
-#: Inclusive ranges.
-_RANGES: dict[str, tuple[float, float]] = {
+#: Inclusive ranges; ``tile_px`` has its own rule.
+RANGES: dict[str, tuple[float, float]] = {
     "scale": (1, 4),
     "denoise": (0, 1),
     "strength": (0, 1),
@@ -150,9 +150,9 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 
 def _check_choices(options: JobOptions) -> None:
-    for name, choices in _CHOICES.items():
+    for name, choices in CHOICES.items():
         value = getattr(options, name)
-        if value is None and name in _OPTIONAL:
+        if value is None and name in OPTIONAL:
             continue
         if value not in choices:
             raise InvalidOption(
@@ -164,7 +164,7 @@ def _check_choices(options: JobOptions) -> None:
 
 
 def _check_numbers(options: JobOptions) -> None:
-    for name, (low, high) in _RANGES.items():
+    for name, (low, high) in RANGES.items():
         value = getattr(options, name)
         # "not (low <= v <= high)" also refuses NaN.
         if value is not None and not low <= value <= high:
