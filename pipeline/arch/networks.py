@@ -1,0 +1,150 @@
+"""From a state dict to a network that it fits exactly.
+
+Sizes and widths that vary within an architecture are read from the tensors' shapes, so that a narrow network of
+one's own training loads as the published one does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from pipeline.arch import gfpgan_clean, parsenet, retinaface, upsamplers
+from pipeline.errors import WeightsCorrupt
+
+State = Mapping[str, Tensor]
+
+#: Names shown when keys do not fit.
+SHOWN_KEYS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Network:
+    """A network in eval mode on the CPU, and what its users must know about it."""
+
+    module: nn.Module
+    architecture: str
+    scale: int = 1  #: output size / input size
+    receptive_px: int = 0  #: how far, in input pixels, an output pixel sees; upsamplers only
+    multiple_px: int = 1  #: input sides must be multiples of this; upsamplers only
+
+
+def build(architecture: str, state: State, *, name: str) -> Network:
+    """The network of this architecture with these tensors, strictly.
+
+    Raises:
+        WeightsCorrupt: the tensors are not this architecture's; the message says what was expected.
+    """
+    builder = BUILDERS.get(architecture)
+    if builder is None:
+        raise WeightsCorrupt(f"{name}: no network of architecture {architecture!r}; known: {', '.join(BUILDERS)}")
+    try:
+        network = builder(state)
+    except (KeyError, IndexError, ValueError) as err:
+        raise WeightsCorrupt(
+            f"{name}: expected the tensors of {architecture}, but found no fit for {err}; "
+            f"the file starts with {', '.join(list(state)[:SHOWN_KEYS])}"
+        ) from err
+    _load(network.module, state, architecture=architecture, name=name)
+    return network
+
+
+def can_build(architecture: str) -> bool:
+    """Whether there is a network for this architecture here."""
+    return architecture in BUILDERS
+
+
+def _load(module: nn.Module, state: State, *, architecture: str, name: str) -> None:
+    expected = module.state_dict()
+    # BatchNorm's step counter came with torch 0.4.1; older files lack it and nothing at inference reads it.
+    missing = [key for key in expected if key not in state and not key.endswith("num_batches_tracked")]
+    surplus = [key for key in state if key not in expected]
+    wrong = [
+        f"{key} {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}"
+        for key in expected
+        if key in state and state[key].shape != expected[key].shape
+    ]
+    for fault, keys in (("lacks", missing), ("has besides", surplus), ("has other shapes:", wrong)):
+        if keys:
+            raise WeightsCorrupt(
+                f"{name}: expected the {len(expected)} tensors of {architecture}, but it {fault} "
+                f"{', '.join(keys[:SHOWN_KEYS])} ({len(keys)} in all)"
+            )
+    module.load_state_dict({**expected, **state}, strict=True)
+    module.eval().requires_grad_(requires_grad=False)
+
+
+def _gfpgan_clean(state: State) -> Network:
+    decoder = state["stylegan_decoder.constant_input.weight"]
+    levels = _count(state, "condition_scale.{}.0.weight")
+    size = 2 ** (levels + 2)
+    narrow = decoder.shape[1] / gfpgan_clean.channels(4, narrow=1, multiplier=1)
+    widest = state[f"stylegan_decoder.style_convs.{2 * levels - 1}.bias"].shape[1]
+    multiplier = round(widest / gfpgan_clean.channels(size, narrow=narrow, multiplier=1)) or 1
+    style = state["stylegan_decoder.style_mlp.1.weight"].shape[0]
+    module = gfpgan_clean.GFPGANv1Clean(size, style=style, narrow=narrow, multiplier=multiplier)
+    return Network(module=module, architecture="gfpgan-clean")
+
+
+def _retinaface(backbone: retinaface.Backbone) -> Callable[[State], Network]:
+    def builder(_: State) -> Network:
+        return Network(module=retinaface.build(backbone), architecture=f"retinaface-{backbone}")
+
+    return builder
+
+
+def _parsenet(state: State) -> Network:
+    module = parsenet.build(base_channels=state["encoder.0.conv2d.weight"].shape[0])
+    return Network(module=module, architecture="parsenet")
+
+
+def _rrdb(state: State) -> Network:
+    first = state["conv_first.weight"]
+    scale = {3: 4, 12: 2}.get(first.shape[1])
+    if scale is None:
+        raise ValueError(f"a first convolution of {first.shape[1]} inputs (3 for x4, 12 for x2)")
+    blocks = _count(state, "body.{}.rdb1.conv1.weight")
+    growth = state["body.0.rdb1.conv1.weight"].shape[0]
+    return Network(
+        module=upsamplers.build_rrdb(scale=scale, features=first.shape[0], blocks=blocks, growth=growth),
+        architecture="rrdb",
+        scale=scale,
+        receptive_px=upsamplers.rrdb_receptive_radius(scale=scale, blocks=blocks),
+        multiple_px=2 if scale == 2 else 1,
+    )
+
+
+def _srvgg(state: State) -> Network:
+    first = state["body.0.weight"]
+    # body holds convolution, activation, convolution, …, activation, last convolution.
+    last = max(int(key.split(".")[1]) for key in state if key.startswith("body."))
+    scale = round((state[f"body.{last}.weight"].shape[0] / 3) ** 0.5)
+    convolutions = last // 2 - 1
+    return Network(
+        module=upsamplers.build_srvgg(scale=scale, features=first.shape[0], convolutions=convolutions),
+        architecture="srvgg",
+        scale=scale,
+        receptive_px=upsamplers.srvgg_receptive_radius(convolutions=convolutions),
+    )
+
+
+def _count(state: State, pattern: str) -> int:
+    count = 0
+    while pattern.format(count) in state:
+        count += 1
+    if count == 0:
+        raise KeyError(pattern.format(0))
+    return count
+
+
+#: Builders by the architecture's name in weights.toml.
+BUILDERS: dict[str, Callable[[State], Network]] = {
+    "gfpgan-clean": _gfpgan_clean,
+    "retinaface-resnet50": _retinaface("resnet50"),
+    "retinaface-mobilenet0.25": _retinaface("mobile0.25"),
+    "parsenet": _parsenet,
+    "rrdb": _rrdb,
+    "srvgg": _srvgg,
+}
