@@ -11,6 +11,8 @@
     │   └── Fenced             a newer attempt owns the job
     ├── IdempotencyMismatch    same key, other payload
     ├── QuotaExceeded
+    ├── DeadlineExceeded       nobody wants the result any more
+    ├── TooManyInterruptions   its workers died or were taken away again and again
     ├── StoreUnavailable       Redis is out of reach or refuses writes
     └── ObjectError            about one stored object
         ├── ObjectMissing
@@ -97,6 +99,20 @@ class QuotaExceeded(JobsError):
     code = "quota_exceeded"
     public = "Too many unfinished jobs; try again later."
     retryable = True
+
+
+class DeadlineExceeded(JobsError):
+    """Raised when a job's deadline passes before it is done; the store itself fails queued jobs with this code."""
+
+    code = "deadline_exceeded"
+    public = "The job's deadline passed before it was done."
+
+
+class TooManyInterruptions(JobsError):
+    """Raised when a job's workers were lost as often as is allowed; the store itself fails jobs with this code."""
+
+    code = "too_many_interruptions"
+    public = "The job was interrupted too often."
 
 
 class StoreUnavailable(JobsError):

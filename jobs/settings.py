@@ -12,6 +12,12 @@ class JobsSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="PHOTOMEND_", frozen=True, extra="ignore")
 
     redis_url: str = Field(default="redis://127.0.0.1:6379/0", description="Job records and Celery messages")
+    broker_url: str | None = Field(
+        default=None, description="Redis for Celery's messages, another logical DB or server; unset = redis_url"
+    )
+    redis_min_replicas: int = Field(
+        default=0, ge=0, description="Replicas that must have a job before it is accepted; 0 = one if any is connected"
+    )
     s3_endpoint_url: str | None = Field(default=None, description="S3-compatible storage; unset = AWS")
     s3_public_endpoint_url: str | None = Field(
         default=None, description="Where callers reach the storage (presigned URLs); unset = s3_endpoint_url"

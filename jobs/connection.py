@@ -1,0 +1,135 @@
+"""The one door to Redis: how it is dialled, how scripts are called, and how its errors become ours."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import resources
+from typing import Any
+
+import redis
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.retry import Retry
+
+from jobs.errors import StoreUnavailable
+from jobs.settings import JobsSettings
+
+#: Start of every key. The braces put all of them into one cluster slot.
+PREFIX = "{photomend}:"
+
+#: Seconds to dial, and to wait for an answer. Scripts take well under a millisecond; together with the retries the
+#: longest wait stays below a lease, so that a worker learns of an outage while it still owns its jobs.
+CONNECT_TIMEOUT_S = 1.5
+ANSWER_TIMEOUT_S = 2.5
+#: Every script may be called again after its answer was lost, so the client may retry by itself.
+RETRIES = 2
+
+#: How Redis begins its words when it is there but does not do what it is asked. Some arrive wrapped by the script.
+_REFUSALS = (
+    "OOM",
+    "READONLY",
+    "LOADING",
+    "NOREPLICAS",
+    "MISCONF",
+    "MASTERDOWN",
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+    "BUSY",
+    "NOAUTH",
+    "WRONGPASS",
+    "NOPERM",
+    "UNBLOCKED",
+    "ERR max number of clients reached",
+)
+
+
+def dial(settings: JobsSettings) -> redis.Redis:
+    """A client of our own making; nothing is sent yet."""
+    return redis.Redis.from_url(
+        settings.redis_url,
+        decode_responses=True,
+        socket_connect_timeout=CONNECT_TIMEOUT_S,
+        socket_timeout=ANSWER_TIMEOUT_S,
+        socket_keepalive=True,
+        health_check_interval=10,
+        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), RETRIES),
+    )
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Redis' own errors as ours.
+
+    Raises:
+        StoreUnavailable: out of reach, loading, out of memory, read-only, without the replicas it must have.
+    """
+    try:
+        yield
+    except ResponseError as err:
+        if is_refusal(str(err)):
+            raise StoreUnavailable(str(err)) from err
+        raise
+    except RedisError as err:
+        raise StoreUnavailable(f"{type(err).__name__}: {err}") from err
+
+
+def is_refusal(message: str) -> bool:
+    """True where Redis is not able to, false where we asked for nonsense (a bug of ours, not to be retried)."""
+    return message.startswith(_REFUSALS) or message.startswith(("command not allowed when used memory", "You can't"))
+
+
+@functools.cache
+def script_text(name: str) -> str:
+    """One script of ``jobs/lua`` with what they share in front."""
+    folder = resources.files("jobs") / "lua"
+    return (folder / "_common.lua").read_text() + (folder / f"{name}.lua").read_text()
+
+
+class Scripts:
+    """Calls the Lua scripts by their hash; loads them when the server does not know them (first call, restart)."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.client = client
+        self._hashes: dict[str, str] = {}
+
+    def call(self, name: str, *, keys: Sequence[str], args: Sequence[Any] = ()) -> Any:
+        """What ``jobs/lua/<name>.lua`` answers; its header says what that is.
+
+        Raises:
+            StoreUnavailable: see ``translated``.
+        """
+        with translated():
+            try:
+                return self.client.evalsha(self._hash(name), len(keys), *keys, *args)
+            except NoScriptError:
+                self._hashes.pop(name, None)
+                return self.client.evalsha(self._hash(name), len(keys), *keys, *args)
+
+    def call_and_wait(
+        self, name: str, *, keys: Sequence[str], args: Sequence[Any], replicas: int, wait_ms: int
+    ) -> tuple[Any, int]:
+        """The same, and how many replicas have it by then; both go out in one round trip, on one connection.
+
+        Raises:
+            StoreUnavailable: see ``translated``.
+        """
+        with translated():
+            for _ in range(2):
+                pipeline: Any = self.client.pipeline(transaction=False)
+                pipeline.evalsha(self._hash(name), len(keys), *keys, *args)
+                pipeline.execute_command("WAIT", replicas, wait_ms)
+                answer, acknowledged = pipeline.execute(raise_on_error=False)
+                if not isinstance(answer, NoScriptError):
+                    break
+                self._hashes.pop(name, None)
+            for reply in (answer, acknowledged):
+                if isinstance(reply, Exception):
+                    raise reply
+        return answer, int(acknowledged)
+
+    def _hash(self, name: str) -> str:
+        if name not in self._hashes:
+            self._hashes[name] = str(self.client.script_load(script_text(name)))
+        return self._hashes[name]

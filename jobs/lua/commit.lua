@@ -1,0 +1,25 @@
+-- Makes a result visible, if the epoch is still the record's; the callback goes into the outbox in the same call.
+-- A cancel that was asked for meanwhile loses: the work is done.
+-- KEYS[1]  job:<id>   hash
+-- ARGV[1]  policy     JSON, see _common.lua
+-- ARGV[2]  id         job id
+-- ARGV[3]  epoch      int, of the claim
+-- ARGV[4]  result     JSON
+-- ARGV[5]  cost       float, what the job really took; the tenant is charged the difference
+-- Returns  {"ok", record, id} | {"gone"|"fenced"|"illegal", state}
+local policy, id, epoch = cjson.decode(ARGV[1]), ARGV[2], ARGV[3]
+local job = load(id)
+local why = refusal(job, epoch)
+-- The same commit again, after its answer was lost: the worker must not take its own result for a zombie's.
+if why == 'illegal' and job.state == 'succeeded' and job.result == ARGV[4] then return reply('ok', id) end
+if why then return {why, job and job.state} end
+
+finish(id, job, 'succeeded', now(), policy, {'result', ARGV[4], 'cost', ARGV[5]})
+local weight = tonumber(redis.call('HGET', P .. 'tenant:' .. job.tenant, 'weight') or 1)
+local owed = num((tonumber(ARGV[5]) - tonumber(job.cost)) / weight)
+if redis.call('ZSCORE', P .. 'ring:' .. job.lane, job.tenant) then
+  redis.call('ZINCRBY', P .. 'ring:' .. job.lane, owed, job.tenant)
+else
+  redis.call('HINCRBYFLOAT', P .. 'tenant:' .. job.tenant, 'vt:' .. job.lane, owed)
+end
+return reply('ok', id)

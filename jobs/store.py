@@ -1,0 +1,397 @@
+"""The job store: every transition is one Lua call on Redis' clock, so nothing can be half done.
+
+The record is the only truth. Whoever waits for a job asks here; Celery's messages carry ids and may be lost, doubled
+or forged. Methods may be called again after ``StoreUnavailable``: each gives the same outcome the second time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import redis
+
+from jobs.backlog import Backlog, Slots, actual_cost, estimated_cost
+from jobs.blobs import upload_id_of
+from jobs.codec import (
+    VERSION,
+    dump_json,
+    event_names,
+    failure_to_json,
+    job_from_record,
+    result_to_json,
+    spec_to_json,
+)
+from jobs.connection import PREFIX, Scripts, dial, translated
+from jobs.errors import (
+    DeadlineExceeded,
+    Fenced,
+    IdempotencyMismatch,
+    IllegalMove,
+    InvalidRequest,
+    JobNotFound,
+    JobsError,
+    QuotaExceeded,
+    StoreUnavailable,
+    TooManyInterruptions,
+)
+from jobs.model import Failure, Job, JobId, Priority, Progress, Result, TenantId
+from jobs.outbox import Delivery, Outbox
+from jobs.retention import Expired, Retention, SweepReport, Upload
+from jobs.settings import JobsSettings
+from jobs.states import JobState
+
+#: How long a submit waits for its replicas, and for how long what INFO said about them is believed.
+WAIT_MS = 200
+REPLICAS_KNOWN_S = 1.0
+#: The longest page of a list.
+MAX_PAGE = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Idempotency:
+    """The caller's word that two requests are the same one."""
+
+    key: str
+    fingerprint: str  #: sha256 of the canonical request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """The outcome of a submit."""
+
+    job: Job
+    replayed: bool  #: an earlier submit with the same key made the job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Some of a tenant's jobs, newest first."""
+
+    jobs: tuple[Job, ...]
+    next_cursor: str | None  #: None = there are no older ones
+
+
+class ClaimRefusal(StrEnum):
+    """Why a claim was not granted; the message that led to it is done with."""
+
+    GONE = "gone"
+    NOT_QUEUED = "not_queued"
+    CANCELED = "canceled"
+    DEADLINE = "deadline"  #: too late; the job has just been failed for it
+    EXHAUSTED = "exhausted"  #: interrupted too often; the job has just been failed for it
+
+
+class Beat(StrEnum):
+    """What a worker hears when it renews its lease."""
+
+    OK = "ok"
+    CANCEL = "cancel"  #: stop and call ``canceled``; the lease is not renewed any more
+    DEADLINE = "deadline"  #: stop and fail; the lease is not renewed any more
+    FENCED = "fenced"  #: the job is another attempt's; drop everything
+
+
+class JobStore:
+    """Jobs in Redis. Safe to share between threads."""
+
+    def __init__(self, redis: redis.Redis, settings: JobsSettings) -> None:
+        self._redis = redis
+        self._settings = settings
+        self._scripts = Scripts(redis)
+        self._policy = _policy(settings)
+        self._backlog = Backlog(self._scripts, resend_after_s=settings.resend_after_s)
+        self._outbox = Outbox(self._scripts)
+        self._retention = Retention(self._scripts, upload_ttl_s=settings.upload_ttl_s)
+        self._replicas, self._replicas_seen = 0, float("-inf")
+
+    @classmethod
+    def connect(cls, settings: JobsSettings) -> JobStore:
+        """A store with a client of its own; nothing is sent yet."""
+        return cls(dial(settings), settings)
+
+    def close(self) -> None:
+        self._redis.close()
+
+    def ping(self) -> None:
+        """Ask whether Redis answers.
+
+        Raises:
+            StoreUnavailable: it does not.
+        """
+        with translated():
+            self._redis.ping()
+
+    # -- submitters
+
+    def submit(self, job: Job, *, idempotency: Idempotency | None = None) -> Submitted:
+        """Accept a job: after this it will end, whatever dies.
+
+        Raises:
+            IdempotencyMismatch: the key came before with another request.
+            QuotaExceeded: the tenant has as many unfinished jobs as it may have.
+            StoreUnavailable: Redis, or a replica that must have it, did not answer. Submit again with the same key.
+        """
+        key = hashlib.sha256(idempotency.key.encode()).hexdigest() if idempotency else ""
+        args: list[str | int | float] = [
+            job.id,
+            job.tenant,
+            job.priority,
+            estimated_cost(job.input_bytes),
+            spec_to_json(job),
+            event_names(job.callback),
+            "" if job.deadline_s is None else job.deadline_s,
+            upload_id_of(job.input, bucket=self._settings.bucket, tenant=job.tenant) or "",
+            key,
+            idempotency.fingerprint if idempotency else "",
+            self._settings.idempotency_ttl_s,
+            self._settings.max_waiting_jobs,
+            VERSION,
+        ]
+        status, *rest = self._durably("submit", _key(job.id), args)
+        if status == "mismatch":
+            raise IdempotencyMismatch("key was used with another request")
+        if status == "quota":
+            raise QuotaExceeded(f"{job.tenant} has {rest[0]} unfinished jobs, as many as it may have")
+        record, job_id = rest
+        return Submitted(job=job_from_record(JobId(job_id), _record(record)), replayed=status == "replayed")
+
+    def get(self, job_id: JobId, *, tenant: TenantId | None = None) -> Job:
+        """The job as it is now.
+
+        Raises:
+            JobNotFound: there is none, or it is another tenant's.
+            StoreUnavailable: Redis did not answer.
+        """
+        with translated():
+            record: Any = self._redis.hgetall(_key(job_id))
+        if not record or (tenant is not None and record["tenant"] != tenant):
+            raise JobNotFound(job_id)
+        return job_from_record(job_id, record)
+
+    def list(
+        self, tenant: TenantId, *, cursor: str | None = None, limit: int = 50, state: JobState | None = None
+    ) -> Page:
+        """One page of a tenant's jobs, newest first.
+
+        Raises:
+            InvalidRequest: the cursor is not one of ours.
+            StoreUnavailable: Redis did not answer.
+        """
+        if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 16):
+            raise InvalidRequest("the cursor is not one that a page gave", pointer="/cursor")
+        states = [state] if state else list(JobState)
+        args = [tenant, cursor or "", max(1, min(limit, MAX_PAGE)), *states]
+        last, *records = self._scripts.call("list", keys=[f"{PREFIX}index:{tenant}:queued"], args=args)
+        found = [_record(flat) for flat in records]
+        jobs = tuple(job_from_record(JobId(record["id"]), record) for record in found)
+        return Page(jobs=jobs, next_cursor=last or None)
+
+    def cancel(self, job_id: JobId, *, tenant: TenantId | None = None) -> Job:
+        """The job after its owner's wish to cancel: at once when queued, soon when processing, unchanged when finished.
+
+        Raises:
+            JobNotFound: there is none, or it is another tenant's.
+            StoreUnavailable: Redis did not answer.
+        """
+        owner = tenant if tenant is not None else self.get(job_id).tenant
+        return self._transition("cancel", job_id, owner)
+
+    # -- workers
+
+    def claim(self, job_id: JobId, *, worker: str, lease_s: float) -> Job | ClaimRefusal:
+        """The job, now this worker's until its lease ends, or why not.
+
+        Raises:
+            StoreUnavailable: Redis did not answer.
+        """
+        token = secrets.token_hex(8)
+        args = [self._policy, job_id, worker, lease_s, token, VERSION]
+        status, *rest = self._scripts.call("claim", keys=[_key(job_id)], args=args)
+        return job_from_record(job_id, _record(rest[0])) if status == "ok" else ClaimRefusal(status)
+
+    def beat(self, job_id: JobId, *, epoch: int, lease_s: float, progress: Progress | None = None) -> Beat:
+        """Renew the lease; hear whether to go on.
+
+        Raises:
+            StoreUnavailable: Redis did not answer. The lease runs on; stop before its end.
+        """
+        news = [progress.percent, progress.stage] if progress else ["", ""]
+        return Beat(self._scripts.call("beat", keys=[_key(job_id)], args=[job_id, epoch, lease_s, *news]))
+
+    def commit(self, job_id: JobId, *, epoch: int, result: Result) -> Job:
+        """The job, succeeded: its result is visible now.
+
+        Raises:
+            Fenced: another attempt owns the job. Delete what was written.
+            IllegalMove: this attempt ended it already, in another way.
+            JobNotFound: there is no such job any more.
+            StoreUnavailable: Redis did not answer. It may be committed or not: ask again before deleting anything.
+        """
+        return self._transition("commit", job_id, epoch, result_to_json(result), actual_cost(result))
+
+    def fail(self, job_id: JobId, *, epoch: int | None, failure: Failure) -> Job:
+        """The job, failed. ``epoch`` None: nobody has claimed it.
+
+        Raises:
+            Fenced: another attempt owns the job.
+            IllegalMove: it has ended already, or was claimed.
+            JobNotFound: there is no such job any more.
+            StoreUnavailable: Redis did not answer.
+        """
+        return self._transition("fail", job_id, "" if epoch is None else epoch, failure_to_json(failure))
+
+    def release(self, job_id: JobId, *, epoch: int, charge: bool) -> Job:
+        """The job, waiting again at the head of its backlog; without ``charge`` the attempt is not counted.
+
+        Where its owner canceled it meanwhile, its deadline is past or its attempts are used up, it ends instead.
+
+        Raises:
+            Fenced: another attempt owns the job, or it waits already.
+            IllegalMove: it has ended already.
+            JobNotFound: there is no such job any more.
+            StoreUnavailable: Redis did not answer.
+        """
+        return self._transition("release", job_id, epoch, int(charge))
+
+    def canceled(self, job_id: JobId, *, epoch: int) -> Job:
+        """The job, canceled by the worker that obeyed.
+
+        Raises:
+            Fenced: another attempt owns the job.
+            IllegalMove: nobody asked for it, or it has ended already.
+            JobNotFound: there is no such job any more.
+            StoreUnavailable: Redis did not answer.
+        """
+        return self._transition("canceled", job_id, epoch)
+
+    # -- feeder
+
+    def publish_slots(self, slots: Slots) -> None:
+        """Say what a worker could take; holds for three of its heartbeats."""
+        self._backlog.publish_slots(slots)
+
+    def withdraw_slots(self, worker: str) -> None:
+        """Say that a worker takes nothing any more."""
+        self._backlog.withdraw_slots(worker)
+
+    def slots(self) -> tuple[Slots, ...]:
+        """What every living worker said last."""
+        return self._backlog.slots()
+
+    def take(self, *, credits: int, priority: Priority) -> tuple[JobId, ...]:
+        """Up to ``credits`` jobs to send now, fairly between tenants; each counts as sent."""
+        return self._backlog.take(credits=credits, priority=priority)
+
+    def overdue_sent(
+        self, *, limit: int, priorities: Sequence[Priority] = tuple(Priority)
+    ) -> tuple[tuple[JobId, Priority], ...]:
+        """Jobs sent ``resend_after_s`` ago and not claimed: to be sent again, and counting as sent now."""
+        return self._backlog.overdue_sent(limit=limit, priorities=priorities)
+
+    def counts(self) -> dict[str, int]:
+        """``waiting_<priority>``, ``sent_<priority>``, ``processing``, ``outbox``, ``undelivered``, ``trash``."""
+        return self._backlog.counts()
+
+    # -- sweeper and callback sender
+
+    def sweep(self, *, limit: int = 100) -> SweepReport:
+        """End leases and deadlines that passed, expire and retire what is old; at most ``limit`` of each kind."""
+        return self._retention.sweep(self._policy, limit=limit)
+
+    def expired_objects(self, *, limit: int = 100) -> tuple[Expired, ...]:
+        """Objects to delete now. Nobody else is offered them for a minute."""
+        return self._retention.expired_objects(limit=limit)
+
+    def forget_objects(self, expired: Sequence[Expired]) -> None:
+        """Say that these objects are gone."""
+        self._retention.forget_objects(expired)
+
+    def due_callbacks(self, *, limit: int, lease_s: float) -> tuple[Delivery, ...]:
+        """Callbacks to send now. Nobody else is offered them for ``lease_s``."""
+        return self._outbox.due(limit=limit, lease_s=lease_s)
+
+    def callback_delivered(self, delivery_id: str) -> None:
+        self._outbox.delivered(delivery_id)
+
+    def callback_failed(self, delivery_id: str, *, retry_in_s: float | None, error: str) -> None:
+        """Try again later, or never (None)."""
+        self._outbox.failed(delivery_id, retry_in_s=retry_in_s, error=error)
+
+    def lock(self, name: str, *, ttl_s: float) -> bool:
+        """True for one caller at a time; it opens by itself. Spreads work, guards nothing: every step is safe twice."""
+        with translated():
+            return bool(self._redis.set(f"{PREFIX}lock:{name}", "1", nx=True, px=max(1, int(ttl_s * 1000))))
+
+    # -- uploads
+
+    def register_upload(self, upload: Upload) -> Upload:
+        """The upload with the time when it expires."""
+        return self._retention.register_upload(upload)
+
+    def get_upload(self, upload_id: str, *, tenant: TenantId) -> Upload:
+        """The upload.
+
+        Raises:
+            UploadNotFound: there is none, it has expired, or it is another tenant's.
+            StoreUnavailable: Redis did not answer.
+        """
+        return self._retention.get_upload(upload_id, tenant=tenant)
+
+    # -- ours
+
+    def _transition(self, script: str, job_id: JobId, *args: str | int | float) -> Job:
+        status, *rest = self._scripts.call(script, keys=[_key(job_id)], args=[self._policy, job_id, *args])
+        if status == "ok":
+            return job_from_record(job_id, _record(rest[0]))
+        if status == "gone":
+            raise JobNotFound(job_id)
+        error = Fenced if status == "fenced" else IllegalMove
+        raise error(f"{script} of {job_id}: it is {rest[0]}")
+
+    def _durably(self, script: str, key: str, args: Sequence[str | int | float]) -> Any:
+        """The script's answer, once as many replicas have it as there must be."""
+        replicas = self._settings.redis_min_replicas or min(1, self._connected_replicas())
+        if not replicas:
+            return self._scripts.call(script, keys=[key], args=args)
+        answer, acknowledged = self._scripts.call_and_wait(
+            script, keys=[key], args=args, replicas=replicas, wait_ms=WAIT_MS
+        )
+        if acknowledged < replicas:
+            raise StoreUnavailable(f"{acknowledged} of {replicas} replicas have it after {WAIT_MS} ms")
+        return answer
+
+    def _connected_replicas(self) -> int:
+        if time.monotonic() - self._replicas_seen > REPLICAS_KNOWN_S:
+            with translated():
+                info: dict[str, Any] = self._redis.info("replication")
+            self._replicas, self._replicas_seen = int(info["connected_slaves"]), time.monotonic()
+        return self._replicas
+
+
+def _key(job_id: JobId) -> str:
+    return f"{PREFIX}job:{job_id}"
+
+
+def _record(flat: Sequence[str]) -> dict[str, str]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _policy(settings: JobsSettings) -> str:
+    return dump_json(
+        {
+            "result_ttl_s": settings.result_ttl_s,
+            "record_ttl_s": settings.record_ttl_s,
+            "max_attempts": settings.max_attempts,
+            "deadline_failure": failure_to_json(_failure(DeadlineExceeded)),
+            "interrupted_failure": failure_to_json(_failure(TooManyInterruptions)),
+        }
+    )
+
+
+def _failure(error: type[JobsError]) -> Failure:
+    return Failure(code=error.code, title=error.public, detail=error.public)
