@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 import boto3
@@ -31,8 +31,8 @@ from jobs.errors import ObjectChanged, ObjectDenied, ObjectError, ObjectMissing,
 from jobs.model import Job, ObjectRef, TenantId
 from jobs.settings import JobsSettings
 
-if TYPE_CHECKING:
-    from mypy_boto3_s3.client import S3Client
+#: boto3 makes its clients at run time and has no types for them.
+S3Client = Any
 
 CONNECT_TIMEOUT_S = 3.0
 READ_TIMEOUT_S = 10.0
@@ -114,7 +114,7 @@ class BlobStore:
             ObjectDenied, StorageUnavailable: see ``head``.
         """
         # us-east-1 is the one region that must not be named.
-        where: Any = (
+        where = (
             {} if self._region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": self._region}}
         )
         with _translated(bucket):
@@ -176,7 +176,7 @@ class BlobStore:
         """
         size, md5, sha256 = _digests(data)
         words = dict(metadata or {}) | {SHA256_METADATA: sha256}
-        extra: Any = {"ContentDisposition": _attachment(filename)} if filename else {}
+        extra = {"ContentDisposition": _attachment(filename)} if filename else {}
         with _translated(ref.uri):
             answer = self._s3.put_object(
                 Bucket=ref.bucket,
@@ -214,7 +214,7 @@ class BlobStore:
             params["ResponseContentDisposition"] = _attachment(filename)
         if content_type:
             params["ResponseContentType"] = content_type
-        return self._public.generate_presigned_url("get_object", Params=params, ExpiresIn=expires_s)
+        return str(self._public.generate_presigned_url("get_object", Params=params, ExpiresIn=expires_s))
 
     def presign_put(self, ref: ObjectRef, *, content_type: str, size: int, expires_s: int = 900) -> str:
         """A URL by which anyone may write this object until it expires, with just this type and length in bytes.
@@ -222,10 +222,10 @@ class BlobStore:
         Both are signed headers. Check the length by ``head`` all the same: not every server compares them.
         """
         params = {"Bucket": ref.bucket, "Key": ref.key, "ContentType": content_type, "ContentLength": size}
-        return self._public.generate_presigned_url("put_object", Params=params, ExpiresIn=expires_s)
+        return str(self._public.generate_presigned_url("put_object", Params=params, ExpiresIn=expires_s))
 
     def _get(self, ref: ObjectRef, *, max_bytes: int, if_match: str | None) -> bytes:
-        condition: Any = {"IfMatch": f'"{if_match}"'} if if_match else {}
+        condition = {"IfMatch": f'"{if_match}"'} if if_match else {}
         answer = self._s3.get_object(Bucket=ref.bucket, Key=ref.key, **condition)
         body, info = answer["Body"], _info(answer)
         with body:
@@ -256,8 +256,8 @@ def _client(settings: JobsSettings, endpoint_url: str | None) -> S3Client:
     wanted = settings.s3_checksums
     # Over https, botocore's own default sends trailing checksums that several S3-compatible servers refuse or, worse,
     # store as part of the object.
-    checksums: Any = ("when_required" if endpoint_url else "when_supported") if wanted == "auto" else wanted
-    style: Any = {"addressing_style": "path" if endpoint_url else "auto"}
+    checksums = ("when_required" if endpoint_url else "when_supported") if wanted == "auto" else wanted
+    style = {"addressing_style": "path" if endpoint_url else "auto"}
     config = Config(
         signature_version="s3v4",
         connect_timeout=CONNECT_TIMEOUT_S,

@@ -24,7 +24,7 @@ _SIGNED = re.compile(r"\?[^\s\"']*X-Amz-[^\s\"']*")
 HIDDEN = "[hidden]"
 
 
-def set_up(*, service: str, level: str = "INFO", stream: TextIO | None = None) -> None:
+def configure(*, service: str = "photomend", level: str = "INFO", stream: TextIO | None = None) -> None:
     """Send all logs of this process to ``stream`` (stderr), each line naming the ``service``. Call once, in main."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,

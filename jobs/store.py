@@ -42,9 +42,24 @@ from jobs.errors import (
 )
 from jobs.model import Failure, Job, JobId, Priority, Progress, Result, TenantId
 from jobs.outbox import Delivery, Outbox
-from jobs.retention import Expired, Retention, SweepReport, Upload
+from jobs.retention import Expired, Retention, SweepReport, Upload, UploadNotFound
 from jobs.settings import JobsSettings
 from jobs.states import JobState
+
+__all__ = [
+    "Beat",
+    "ClaimRefusal",
+    "Delivery",
+    "Expired",
+    "Idempotency",
+    "JobStore",
+    "Page",
+    "Slots",
+    "Submitted",
+    "SweepReport",
+    "Upload",
+    "UploadNotFound",
+]
 
 #: How long a submit waits for its replicas, and for how long what INFO said about them is believed.
 WAIT_MS = 200
