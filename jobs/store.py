@@ -216,6 +216,17 @@ class JobStore:
         owner = tenant if tenant is not None else self.get(job_id).tenant
         return self._transition("cancel", job_id, owner)
 
+    def delete(self, job_id: JobId, *, tenant: TenantId | None = None) -> Job:
+        """The finished job, expired: its results and upload are removed within a sweep, then its record.
+
+        Raises:
+            JobNotFound: there is none, or it is another tenant's.
+            IllegalMove: it has not ended; cancel it first.
+            StoreUnavailable: Redis did not answer.
+        """
+        owner = tenant if tenant is not None else self.get(job_id).tenant
+        return self._transition("delete", job_id, owner)
+
     # -- workers
 
     def claim(self, job_id: JobId, *, worker: str, lease_s: float) -> Job | ClaimRefusal:

@@ -1,3 +1,18 @@
 """The front door: command line, Python client, local stack. Importing it is light."""
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from photomend.client import Client as Client
+
 __version__ = "0.1.0"
+__all__ = ["Client"]
+
+
+def __getattr__(name: str) -> Any:
+    # httpx is imported when the client is asked for, not by every `photomend --help`.
+    if name == "Client":
+        from photomend.client import Client
+
+        return Client
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

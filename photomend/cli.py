@@ -6,6 +6,8 @@ import sys
 
 import typer
 
+from photomend.commands import api, submit
+
 app = typer.Typer(
     name="photomend",
     help="Mends old and degraded photos of people: on one file, or as a job service.",
@@ -23,6 +25,12 @@ EXIT_INTERRUPTED = 130
 @app.callback()
 def _root() -> None:
     """Mends old and degraded photos of people: on one file, or as a job service."""
+
+
+app.command("submit")(submit.submit)
+app.command("status")(submit.status)
+app.command("cancel")(submit.cancel)
+app.command("api")(api.api)
 
 
 def main() -> None:

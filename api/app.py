@@ -1,0 +1,41 @@
+"""The application, put together. Nothing is opened, read or asked when this is imported or when it is built."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from fastapi.responses import RedirectResponse
+
+from api import docs, health, openapi, problems, routes
+from api.service import Service
+from api.settings import ApiSettings
+from jobs.blobs import BlobStore
+from jobs.store import JobStore
+
+#: Of the API, not of the package: grows when the wire changes.
+API_VERSION = "1.0.0"
+
+
+def create_app(store: JobStore, blobs: BlobStore, settings: ApiSettings) -> FastAPI:
+    """The API over these clients."""
+    app = FastAPI(
+        title="photomend",
+        version=API_VERSION,
+        openapi_url="/openapi.json",
+        # The framework's pages load scripts from elsewhere; ours is a page of its own.
+        docs_url=None,
+        redoc_url=None,
+        # /v1/jobs/ is not /v1/jobs: a redirect would lose the body of a submit.
+        redirect_slashes=False,
+    )
+    app.state.service = Service(store=store, blobs=blobs, settings=settings)
+    problems.install(app)
+    app.include_router(routes.router)
+    app.include_router(health.router)
+    app.include_router(docs.router)
+    app.add_api_route("/", _landing, include_in_schema=False)
+    openapi.install(app)
+    return app
+
+
+def _landing() -> RedirectResponse:
+    return RedirectResponse("/docs", status_code=307)

@@ -1,0 +1,201 @@
+"""Every error that the API answers, as RFC 9457 problem details from one table.
+
+``TABLE`` maps the stable code to status, title and what the code means. A handler raises ``Problem`` or lets a
+``JobsError`` through; nothing else decides a status. Details are sentences that say what to do; paths, hosts and
+tracebacks stay in the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
+
+from jobs.errors import InvalidRequest, JobsError
+
+logger = structlog.get_logger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+#: Seconds after which a call that met our own trouble may be tried again.
+RETRY_AFTER_S = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What one error code says."""
+
+    status: int
+    title: str  #: the same for every problem of this code
+    detail: str  #: what is said when the case has no sentence of its own
+
+
+def _row(status: int, title: str, detail: str) -> Row:
+    return Row(status=status, title=title, detail=detail)
+
+
+#: THE table. Every ``JobsError`` code is in it (a test looks), and every code that a handler raises.
+TABLE: dict[str, Row] = {
+    # the caller's words
+    "malformed_body": _row(400, "The body cannot be parsed", "Send one well-formed JSON object or multipart form."),
+    "invalid_idempotency_key": _row(
+        400, "The Idempotency-Key is not valid", "Send 1 to 255 printable ASCII characters, such as a UUID."
+    ),
+    "invalid_request": _row(422, "The request is not valid", "Correct the member that pointer names."),
+    "invalid_option": _row(422, "An option is not valid", "Correct the option that pointer names."),
+    "callback_refused": _row(
+        422, "The callback's URL is not allowed", "Name a public https URL, or ask the operator to allow the host."
+    ),
+    "idempotency_mismatch": _row(
+        422,
+        "The Idempotency-Key was used with another request",
+        "Repeat the earlier request exactly, or send a new key.",
+    ),
+    "body_too_large": _row(413, "The body is too large", "Send less, or use POST /v1/uploads for large files."),
+    "unsupported_media_type": _row(
+        415, "The body's type is not supported", "Send application/json or multipart/form-data."
+    ),
+    "image_unreadable": _row(
+        415, "The file is not a picture that we read", "Send a JPEG, PNG, TIFF or WebP file that is not empty."
+    ),
+    # what is not there
+    "not_found": _row(404, "There is nothing at this address", "See /docs for the calls that exist."),
+    "method_not_allowed": _row(405, "The address does not answer this method", "Use a method that Allow names."),
+    "job_not_found": _row(404, "There is no such job", "Check the id; records of old jobs are removed after a while."),
+    "upload_not_found": _row(404, "There is no such upload", "Uploads expire; create a new one by POST /v1/uploads."),
+    "part_not_found": _row(404, "The job has no such result", "Ask for a part that the job's output names."),
+    # the state of things
+    "illegal_state": _row(409, "The job's state does not allow this", "Read the job and decide by its status."),
+    "fenced": _row(409, "Another attempt owns the job", "Read the job and decide by its status."),
+    "result_not_ready": _row(409, "The job has no result yet", "Wait until its status is succeeded."),
+    "job_failed": _row(409, "The job failed and has no result", "Read the job's error, correct it and submit again."),
+    "job_canceled": _row(409, "The job was canceled and has no result", "Submit it again if you want a result."),
+    "result_expired": _row(410, "The job's results have been removed", "Submit the picture again."),
+    "quota_exceeded": _row(429, "Too many unfinished jobs", "Wait until some of your jobs have finished."),
+    # ours
+    "internal": _row(500, "Something went wrong on our side", "Try again; if it stays, tell the operator the time."),
+    "input_not_found": _row(502, "The storage did not take the file", "Tell the operator: the bucket does not exist."),
+    "input_denied": _row(502, "The storage did not take the file", "Tell the operator: the storage refused us."),
+    "input_too_many_bytes": _row(413, "The input file is larger than allowed", "Send a smaller file."),
+    "input_changed": _row(409, "The input changed after it was submitted", "Submit it again."),
+    "store_unavailable": _row(503, "The job store is not available at the moment", "Try again in a few seconds."),
+    "storage_unavailable": _row(503, "The storage is not available at the moment", "Try again in a few seconds."),
+    "not_ready": _row(503, "A service that we need does not answer", "Try again in a few seconds; see checks."),
+}
+
+#: HTTP's own errors, as the framework raises them.
+_BY_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}
+
+
+class Problem(Exception):
+    """Raised when a request is answered with an error of the API's own.
+
+    ``more`` are extension members of the body, ``headers`` go on the response.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        detail: str | None = None,
+        *,
+        pointer: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(code if detail is None else f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+        self.pointer = pointer
+        self.headers = dict(headers or {})
+        self.more = dict(more or {})
+
+
+def body(code: str, detail: str | None = None, *, pointer: str | None = None, **more: Any) -> dict[str, Any]:
+    """The problem details of ``code``: type, title, status, detail, code, and pointer where a member is to blame."""
+    row = TABLE[code]
+    content: dict[str, Any] = {
+        "type": f"/problems/{code}",
+        "title": row.title,
+        "status": row.status,
+        "detail": detail or row.detail,
+        "code": code,
+    }
+    if pointer is not None:
+        content["pointer"] = pointer
+    return content | more
+
+
+def response(problem: Problem, *, instance: str | None = None) -> JSONResponse:
+    """``problem`` as it goes over the wire."""
+    content = body(problem.code, problem.detail, pointer=problem.pointer, **problem.more)
+    if instance is not None:
+        content["instance"] = instance
+    headers = {"Cache-Control": "no-store"} | problem.headers
+    if content["status"] in {429, 503}:
+        headers.setdefault("Retry-After", str(RETRY_AFTER_S))
+    return JSONResponse(content, status_code=content["status"], headers=headers, media_type=MEDIA_TYPE)
+
+
+def from_jobs_error(error: JobsError) -> Problem:
+    """The problem that a contract error is told as: its own detail only where that was written for the caller."""
+    if isinstance(error, InvalidRequest):
+        return Problem(error.code, f"{error.detail[:1].upper()}{error.detail[1:]}.", pointer=error.pointer)
+    return Problem(error.code if error.code in TABLE else "internal")
+
+
+def from_validation(errors: list[Any]) -> Problem:
+    """The first of pydantic's complaints as ours, the rest counted; locations become JSON pointers or parameters."""
+    first = errors[0]
+    place, *path = (str(part) for part in first["loc"]) if first["loc"] else ("body",)
+    sentence = f"{first['msg'].removeprefix('Value error, ')}."
+    others = f" There are {len(errors) - 1} more faults." if len(errors) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        sentence = f"{path[-1] if path else place} is not known here."
+    if place == "body":
+        pointer = "".join(f"/{part.replace('~', '~0').replace('/', '~1')}" for part in path)
+        return Problem("invalid_request", sentence + others, pointer=pointer)
+    return Problem("invalid_request", sentence + others, more={"parameter": ".".join(path)})
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of ``app`` a problem: ours, the contract's, the framework's, and the unforeseen."""
+
+    async def answer(request: Request, error: Exception) -> JSONResponse:
+        # After an unforeseen one the framework logs the traceback; the caller gets none of it.
+        return response(_problem_of(error, request), instance=request.url.path)
+
+    for kind in (Problem, JobsError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, answer)
+
+
+def _problem_of(error: Exception, request: Request) -> Problem:
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, JobsError):
+        problem = from_jobs_error(error)
+        if TABLE[problem.code].status >= 500:
+            logger.warning("request failed", code=problem.code, error=str(error), path=request.url.path)
+        return problem
+    if isinstance(error, RequestValidationError):
+        return from_validation(list(error.errors()))
+    if isinstance(error, HTTPException):
+        code = _BY_STATUS.get(error.status_code, "malformed_body" if error.status_code < 500 else "internal")
+        return Problem(
+            code, headers={"Allow": ", ".join(allowed_methods(request))} if error.status_code == 405 else None
+        )
+    return Problem("internal")
+
+
+def allowed_methods(request: Request) -> list[str]:
+    """Every method that the address answers: the router looks at one route only, several share an address."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= set(getattr(route, "methods", None) or ())
+    return sorted(found)

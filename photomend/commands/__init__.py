@@ -1,0 +1,1 @@
+"""One module for each command. They import nothing heavy until they run."""

@@ -1,0 +1,200 @@
+"""``photomend submit``, ``status`` and ``cancel``: a service from the command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from photomend.client import Client, Job
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+EXIT_FAILED = 1
+
+Url = Annotated[str, typer.Option("--url", help="Where the service is")]
+JobId = Annotated[str, typer.Argument(help="The job's id, job_…", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the job as JSON on standard output")]
+
+
+def submit(
+    source: Annotated[str, typer.Argument(metavar="FILE|s3://…", help="A picture here, or one in the service's reach")],
+    *,
+    model: Annotated[str | None, typer.Option("--model", "-v", help="Face model, such as gfpgan-1.4")] = None,
+    scale: Annotated[
+        float | None, typer.Option("--scale", "-s", "--upscale", min=1, max=4, help="Final size / input size")
+    ] = None,
+    strength: Annotated[
+        float | None, typer.Option("--strength", "-w", min=0, max=1, help="0 = the original face")
+    ] = None,
+    background: Annotated[
+        str | None, typer.Option("--background", "--bg-upsampler", help="auto, none or an upsampler")
+    ] = None,
+    outputs: Annotated[
+        list[str] | None, typer.Option("--output", help="A result to make; repeat it: image, mask, …")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="Any other option; repeat it")
+    ] = None,
+    priority: Annotated[str | None, typer.Option(help="interactive or batch")] = None,
+    deadline: Annotated[float | None, typer.Option(metavar="SECONDS", help="Fail if not done by then")] = None,
+    callback: Annotated[str | None, typer.Option(metavar="URL", help="Told when the job has ended")] = None,
+    metadata: Annotated[
+        list[str] | None,
+        typer.Option("--metadata", metavar="NAME=VALUE", help="Yours, given back with the job; repeat it"),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Stay until the job has ended")] = False,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Download the picture to here; waits for it")] = None,
+    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="Stop waiting after this long")] = None,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Submit one picture to a running service.
+
+    For instance:
+
+      photomend submit old.jpg -o restored.jpg
+
+      photomend submit s3://photos/1923/wedding.tif --scale 2 --output image --output comparison --wait
+
+      photomend submit old.jpg --callback https://example.com/hook --metadata order=4711
+    """
+    wishes: dict[str, Any] = {"model": model, "scale": scale, "strength": strength, "background": background}
+    options = _pairs(option, "--option", _value) | {name: value for name, value in wishes.items() if value is not None}
+    if outputs:
+        options["outputs"] = outputs
+    said = {"options": options, "priority": priority, "deadline_s": deadline, "callback_url": callback}
+    with _client(url) as client:
+        job = _submit(client, source, said | {"metadata": _pairs(metadata, "--metadata", str)})
+        _say(f"[bold]{job.id}[/] {job.status}")
+        if wait or out is not None:
+            job = _follow(client, job.id, timeout)
+            _summary(job)
+        if out is not None:
+            _say(f"Saved {client.download(job.id, to=out)}")
+        _print(job, as_json=as_json)
+
+
+def status(job_id: JobId, as_json: AsJson = False, url: Url = DEFAULT_URL) -> None:
+    """Say how a job is doing.
+
+    Example: photomend status job_0f4c2b9d7e6a4f1c8b3d5e7f9a1b2c3d
+    """
+    with _client(url) as client:
+        job = client.get(job_id)
+        _summary(job)
+        _print(job, as_json=as_json)
+        if job.error is not None:
+            raise typer.Exit(EXIT_FAILED)
+
+
+def cancel(job_id: JobId, as_json: AsJson = False, url: Url = DEFAULT_URL) -> None:
+    """Cancel a job: one that waits ends at once, one at work within seconds, one that has ended stays as it is.
+
+    Example: photomend cancel job_0f4c2b9d7e6a4f1c8b3d5e7f9a1b2c3d
+    """
+    with _client(url) as client:
+        job = client.cancel(job_id)
+        _summary(job)
+        _print(job, as_json=as_json)
+
+
+@contextmanager
+def _client(url: str) -> Iterator[Client]:
+    """A client whose errors end the command with one sentence."""
+    from photomend.client import Client, PhotomendError, ProblemError, Unreachable
+
+    try:
+        with Client(url) as client:
+            yield client
+    except Unreachable as err:
+        _fail(f"{err}. Is the service running? `photomend up` starts one.")
+    except ProblemError as err:
+        where = f" ({err.pointer})" if err.pointer else ""
+        _fail(f"{err}{where} [{err.code}]")
+    except (PhotomendError, OSError) as err:
+        _fail(str(err))
+
+
+def _fail(sentence: str) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(stderr=True).print(Text(sentence, style="red"), soft_wrap=True)
+    raise typer.Exit(EXIT_FAILED)
+
+
+def _submit(client: Client, source: str, said: dict[str, Any]) -> Job:
+    if source.startswith("s3://"):
+        return client.submit(source, **said)
+    with _progress() as progress:
+        bar = progress.add_task("uploading", total=None)
+        return client.submit(
+            source, **said, on_upload=lambda sent, total: progress.update(bar, completed=sent, total=total)
+        )
+
+
+def _follow(client: Client, job_id: str, timeout_s: float | None) -> Job:
+    with _progress() as progress:
+        bar = progress.add_task("queued", total=100)
+
+        def show(job: Job) -> None:
+            progress.update(bar, description=job.stage or job.status, completed=100 if job.is_done else job.percent)
+
+        return client.wait(job_id, timeout_s=timeout_s, on_progress=show)
+
+
+def _progress() -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:<12}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    # On standard error: standard output is for --json.
+    return Progress(*columns, console=Console(stderr=True), transient=True)
+
+
+def _summary(job: Job) -> None:
+    words = [f"[bold]{job.id}[/] {job.status}"]
+    if job.status == "processing":
+        words.append(f"{job.stage or 'starting'} {job.percent} %")
+    if job.status == "succeeded":
+        words.append(f"{len(job.faces)} face{'' if len(job.faces) == 1 else 's'}")
+    _say(", ".join(words))
+    for notice in job.warnings:
+        _say(f"[yellow]note:[/] {notice['detail']}")
+    if job.error is not None:
+        _say(f"[red]{job.error['title']}[/] {job.error['detail']} \\[{job.error['code']}]")
+
+
+def _say(line: str) -> None:
+    from rich.console import Console
+
+    Console(stderr=True).print(line, soft_wrap=True, highlight=False)
+
+
+def _print(job: Job, *, as_json: bool) -> None:
+    sys.stdout.write((json.dumps(dict(job.raw), indent=2) if as_json else job.id) + "\n")
+
+
+def _pairs(said: list[str] | None, flag: str, convert: Callable[[str], Any]) -> dict[str, Any]:
+    pairs = {}
+    for text in said or []:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint=flag)
+        pairs[name] = convert(value)
+    return pairs
+
+
+def _value(text: str) -> Any:
+    """Numbers, true, false and null as such, everything else as text; the service checks them."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if value is None or isinstance(value, bool | int | float) else text
