@@ -4,7 +4,8 @@
 
     PipelineError
     ├── UnreadableImage        not a picture that we read
-    │   └── TruncatedImage
+    │   ├── TruncatedImage
+    │   └── UnsupportedImage   one of our formats, but a kind of samples that we do not read
     ├── ImageTooLarge          by pixels, from the header
     ├── UnsupportedOption      the chosen model or format cannot honour it
     ├── WeightsError
@@ -41,6 +42,13 @@ class TruncatedImage(UnreadableImage):
 
     code = "image_truncated"
     public = "The input picture is truncated or damaged."
+
+
+class UnsupportedImage(UnreadableImage):
+    """Raised when the file is in one of our formats but holds samples that we do not read, such as floats."""
+
+    code = "image_unsupported"
+    public = "The input picture's kind of samples is not one that we read (gray, RGB or CMYK, up to 16 bits)."
 
 
 class ImageTooLarge(PipelineError):

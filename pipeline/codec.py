@@ -1,0 +1,13 @@
+"""Bytes to pictures and back: the names that the rest of the house uses.
+
+``read`` and ``probe`` are in ``decode.py``, ``write`` in ``encode.py``; libvips is behind ``vips.py``.
+"""
+
+from __future__ import annotations
+
+from pipeline.decode import DEFAULT_LIMITS, Limits, probe, read
+from pipeline.encode import Encoded, plan, write
+from pipeline.formats import Format
+from pipeline.source import Header, SourceImage
+
+__all__ = ["DEFAULT_LIMITS", "Encoded", "Format", "Header", "Limits", "SourceImage", "plan", "probe", "read", "write"]
