@@ -181,6 +181,18 @@ def unwrap(content: Any, file: str) -> StateDict:
     return {key.removeprefix("module."): value for key, value in content.items()}
 
 
+def read_checkpoint_file(path: Path) -> Any:
+    """What a training run's own file holds, tensors and plain values only; such files have no published hash.
+
+    Raises:
+        WeightsMissing: there is no such file.
+        WeightsCorrupt: something else than tensors, or a damaged file.
+    """
+    if not path.is_file():
+        raise WeightsMissing(f"{path} is not there")
+    return _tensors_only(path.read_bytes(), path.name)
+
+
 def _tensors_only(data: bytes, file: str) -> Any:
     try:
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)  # noqa: TID251  (its one place)
