@@ -1,0 +1,47 @@
+"""What the detector learns: faces in composed scenes, at three picture sizes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.random import default_rng
+from torch import Tensor
+
+from pipeline.arch.retinaface import MEAN_BGR, anchors, build
+from pipeline.training.anchors import assign, multibox_loss
+from pipeline.training.loop import Plan
+from pipeline.training.losses import channels_last
+from pipeline.training.scenes import Material, compose
+from pipeline.types import FloatImage
+
+#: (side in px, pictures per step): the same work each; large ones hold the largest faces.
+SHAPES = ((320, 8), (448, 4), (640, 2))
+#: How often each shape is drawn.
+SHAPE_SHARES = (0.6, 0.2, 0.2)
+
+
+class DetectorTask:
+    """Trains facexlib's RetinaFace ``mobile0.25`` from its random start."""
+
+    def __init__(self, material: Material, *, seed: int) -> None:
+        torch.manual_seed(seed)
+        self.model = channels_last(build("mobile0.25"))
+        self.model.phase = "train"  # type: ignore[assignment]  # scores before the softmax
+        self._material = material
+
+    def loss(self, step: int, plan: Plan) -> tuple[Tensor, dict[str, float]]:
+        rng = default_rng([plan.seed, step])
+        side, size = SHAPES[int(rng.choice(len(SHAPES), p=SHAPE_SHARES))]
+        scenes = [
+            compose(self._material, side=side, rng=default_rng([plan.seed, step, place])) for place in range(size)
+        ]
+        priors = anchors(side, side)
+        output = self.model(network_input([s.image for s in scenes]))
+        return multibox_loss(output, [assign(s.targets, priors) for s in scenes])
+
+
+def network_input(images: list[FloatImage]) -> Tensor:
+    """(N, 3, H, W) BGR grey levels less their mean, from N pictures (H, W, 3) RGB in [0, 1]."""
+    stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)[:, [2, 1, 0]] * 255
+    shifted = stacked - torch.tensor(MEAN_BGR)[None, :, None, None]
+    return shifted.contiguous(memory_format=torch.channels_last)

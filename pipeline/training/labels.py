@@ -1,0 +1,90 @@
+"""Where the faces are: the real detector's answer on each training crop, and any RetinaFace's answer on a picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pipeline.arch.retinaface import anchors, build, decode_boxes, decode_landmarks
+from pipeline.compat import nms
+from pipeline.training.detector_task import network_input
+from pipeline.training.faces import Faces
+from pipeline.training.scenes import Label
+from pipeline.types import Face, FloatImage
+
+#: A crop is used where the detector is at least so sure of its one face ...
+SURE = 0.8
+#: ... and sees nothing else from this score on, lest a neighbour's face be taught as background.
+SEEN = 0.25
+#: Of boxes that overlap more than this the best is kept. Source: RetinaFace's published test code.
+NMS_IOU = 0.4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """A crop that cannot teach."""
+
+    name: str
+    faces: int  #: seen in it
+
+
+def load_detector(tensors: dict[str, Tensor]) -> nn.Module:
+    """A RetinaFace ``mobile0.25`` with these weights, which may carry ``module.`` before their names."""
+    network = build("mobile0.25")
+    network.load_state_dict({name.removeprefix("module."): value for name, value in tensors.items()})
+    return network.eval()
+
+
+@torch.inference_mode()
+def find_faces(network: nn.Module, image: FloatImage, *, min_score: float) -> list[Face]:
+    """Faces in one picture (H, W, 3) RGB in [0, 1] at its own size, best first; one pass, no filters."""
+    boxes, scores, landmarks = network(network_input([image]))
+    priors = anchors(image.shape[0], image.shape[1])
+    sure = scores[0, :, 1] >= min_score
+    corner, point = decode_boxes(boxes[0][sure], priors[sure]), decode_landmarks(landmarks[0][sure], priors[sure])
+    score = scores[0, :, 1][sure]
+    return [
+        Face(
+            box=tuple(float(v) for v in corner[i]),  # type: ignore[arg-type]
+            landmarks=point[i].numpy().copy(),
+            score=float(score[i]),
+        )
+        for i in nms(corner, score, NMS_IOU).tolist()
+    ]
+
+
+def label_faces(faces: Faces, network: nn.Module) -> tuple[dict[int, Label], list[Skipped]]:
+    """The labels of all faces that can teach, by index, and what was left out."""
+    labels: dict[int, Label] = {}
+    skipped: list[Skipped] = []
+    for index in range(len(faces)):
+        found = find_faces(network, faces[index], min_score=SEEN)
+        if len(found) == 1 and found[0].score >= SURE:
+            labels[index] = Label(box=np.array(found[0].box, np.float32), landmarks=found[0].landmarks)
+        else:
+            skipped.append(Skipped(name=faces.names[index], faces=len(found)))
+    return labels, skipped
+
+
+def write_labels(path: Path, faces: Faces, labels: dict[int, Label]) -> None:
+    """Keeps labels beside the checkpoint, so that a resumed run has the same ones without asking again."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows: dict[str, NDArray[np.float32]] = {
+        faces.names[i]: np.concatenate([label.box, label.landmarks.reshape(-1)]) for i, label in labels.items()
+    }
+    np.savez(path, **rows)  # type: ignore[arg-type]
+
+
+def read_labels(path: Path, faces: Faces) -> dict[int, Label]:
+    """What ``write_labels`` wrote."""
+    with np.load(path) as rows:
+        return {
+            index: Label(box=rows[name][:4], landmarks=rows[name][4:].reshape(5, 2))
+            for index, name in enumerate(faces.names)
+            if name in rows.files
+        }

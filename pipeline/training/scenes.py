@@ -1,0 +1,281 @@
+"""Training pictures for the detector: faces pasted onto face-free backgrounds, with exact boxes and landmarks.
+
+What could give a paste away must not mean "face": the same outlines also carry textures, skin and jumbled faces.
+
+Convention: pictures (S, S, 3) float32 RGB in [0, 1]; boxes (x0, y0, x1, y1) and points (x, y) in pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from pipeline.training.anchors import Targets
+from pipeline.training.degrade import Degradation, as_floats, degrade, to_gray
+from pipeline.training.faces import FACE_PX, Faces
+from pipeline.training.textures import background
+from pipeline.types import Affine, FloatImage, Mask
+
+#: Faces of which less than this share is inside the picture count neither as face nor as background.
+LEAST_VISIBLE = 0.6
+#: Faces smaller than this (px, longer side) likewise.
+LEAST_FACE_PX = 13.0
+#: A new face may cover at most this share of an older one's box.
+MOST_COVERED = 0.05
+#: Side at which a distractor's texture is made before it is enlarged.
+TEXTURE_PX = 160
+#: Side at which outlines are drawn before they are enlarged.
+OUTLINE_PX = 128
+#: Number of faces in a picture and how often.
+FACE_COUNTS, FACE_COUNT_SHARES = (0, 1, 2, 3, 6, 10), (0.14, 0.36, 0.2, 0.12, 0.1, 0.08)
+#: Order of the five landmarks after mirroring.
+MIRRORED = [1, 0, 2, 4, 3]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Label:
+    """Where the face is inside its 512 x 512 crop."""
+
+    box: NDArray[np.float32]  #: (4,)
+    landmarks: NDArray[np.float32]  #: (5, 2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Material:
+    """What scenes are made of."""
+
+    faces: Faces
+    labels: dict[int, Label]  #: by the index of the face; faces without a label are not used
+    pictures: tuple[NDArray[np.uint8], ...]  #: without faces
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scene:
+    """One training picture and what there is to find."""
+
+    image: FloatImage
+    targets: Targets
+
+
+def compose(material: Material, *, side: int, rng: Generator) -> Scene:
+    """A random scene; a function of its arguments and of the generator's state alone."""
+    canvas = background(rng, side, material.pictures)
+    for _ in range(int(rng.integers(0, 4))):
+        canvas = _paste_distractor(canvas, material, rng)
+    found: list[Label] = []
+    ignored: list[NDArray[np.float32]] = []
+    count = int(rng.choice(FACE_COUNTS, p=FACE_COUNT_SHARES))
+    for _ in range(count):
+        canvas = _paste_face(canvas, material, rng, found, ignored, crowd=count)
+    return Scene(image=_finish(canvas, rng), targets=_targets(found, ignored))
+
+
+def _paste_face(
+    canvas: FloatImage,
+    material: Material,
+    rng: Generator,
+    found: list[Label],
+    ignored: list[NDArray[np.float32]],
+    *,
+    crowd: int,
+) -> FloatImage:
+    """The canvas with one more face, its label added to ``found`` or ``ignored``; unchanged where it has no room."""
+    side = canvas.shape[0]
+    index = int(rng.choice(list(material.labels)))
+    label, face = material.labels[index], material.faces[index]
+    if rng.random() < 0.5:
+        face, label = np.ascontiguousarray(face[:, ::-1]), _mirror(label)
+    largest = side * (1.05 if crowd == 1 else 0.6 if crowd < 4 else 0.22)
+    size = float(np.exp(rng.uniform(np.log(14), np.log(largest))))
+    scale = size / float(label.box[3] - label.box[1])
+    placed = _placement(label, scale, side, rng, whole=crowd == 1 and scale * FACE_PX > side)
+    moved = _move(label, placed)
+    if any(_covered(moved.box, old) > MOST_COVERED for old in [f.box for f in found] + ignored):
+        return canvas
+    visible = _visible(moved.box, side)
+    if visible < LEAST_VISIBLE or size < LEAST_FACE_PX:
+        ignored.append(moved.box)
+    else:
+        found.append(moved)
+    mask = _outline(rng, label)
+    return _warp_onto(canvas, face, mask, placed=placed, scale=scale, rng=rng)
+
+
+def _placement(label: Label, scale: float, side: int, rng: Generator, *, whole: bool) -> Affine:
+    """Crop to canvas. ``whole``: the crop, larger than the canvas, fills it; else the face is anywhere, turned."""
+    centre = (label.box[:2] + label.box[2:]) / 2
+    angle = 0.0 if whole and rng.random() < 0.5 else float(np.clip(rng.normal(0, 14), -45, 45))
+    turn = cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), angle, scale)
+    matrix: Affine = np.asarray(turn, np.float64)
+    matrix[0, :2] *= rng.uniform(0.88, 1.12)
+    if whole:
+        room = scale * FACE_PX - side
+        matrix[:, 2] = -rng.uniform(0, room, 2)
+        return matrix
+    margin = 0.1 * side
+    goal = rng.uniform(margin, side - margin, 2) if rng.random() < 0.9 else rng.uniform(0, side, 2)
+    matrix[:, 2] = goal - matrix[:, :2] @ centre
+    return matrix
+
+
+def _warp_onto(
+    canvas: FloatImage, patch: FloatImage, mask: Mask, *, placed: Affine, scale: float, rng: Generator
+) -> FloatImage:
+    """A copy of the canvas with the relit patch blended in; shrunk by area first, since warping alone would alias."""
+    matrix = placed.copy()
+    if scale < 0.75:
+        small = max(8, round(FACE_PX * scale))
+        patch = as_floats(cv2.resize(patch, (small, small), interpolation=cv2.INTER_AREA))
+        mask = as_floats(cv2.resize(mask, (small, small), interpolation=cv2.INTER_AREA))
+        factor = FACE_PX / small
+        matrix[:, 2] += matrix[:, :2] @ np.full(2, 0.5 * factor - 0.5)
+        matrix[:, :2] *= factor
+    shape = canvas.shape[1], canvas.shape[0]
+    warped = cv2.warpAffine(
+        _relight(patch, rng), matrix, shape, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    share = cv2.warpAffine(mask, matrix, shape, flags=cv2.INTER_LINEAR)[:, :, None]
+    return np.asarray(canvas + (warped - canvas) * share, np.float32)
+
+
+def _outline(rng: Generator, label: Label) -> Mask:
+    """How a crop is cut out: square with hard or soft edges, or an oval around the head."""
+    mask: Mask = np.zeros((OUTLINE_PX, OUTLINE_PX), np.float32)
+    kind = rng.random()
+    if kind < 0.3:
+        mask[:] = 1
+    elif kind < 0.5:
+        edge = int(rng.integers(2, 15))
+        mask[edge:-edge, edge:-edge] = 1
+        mask = as_floats(cv2.GaussianBlur(mask, (0, 0), edge / 3))
+    else:
+        x0, y0, x1, y1 = (float(v) * OUTLINE_PX / FACE_PX for v in label.box)
+        grow = rng.uniform(1.0, 1.5, 2)
+        centre = (round((x0 + x1) / 2), round((y0 + y1) / 2 - 0.06 * (y1 - y0)))
+        axes = (round((x1 - x0) / 2 * grow[0]), round((y1 - y0) / 2 * grow[1]))
+        cv2.ellipse(mask, centre, axes, 0, 0, 360, 1.0, -1)
+        mask = as_floats(cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.4, 4)))
+    return as_floats(cv2.resize(mask, (FACE_PX, FACE_PX), interpolation=cv2.INTER_LINEAR))
+
+
+def _paste_distractor(canvas: FloatImage, material: Material, rng: Generator) -> FloatImage:
+    """The canvas with something that is cut out like a face and is none."""
+    index = int(rng.choice(list(material.labels)))
+    label, face = material.labels[index], material.faces[index]
+    kind = rng.random()
+    if kind < 0.35:
+        patch = _jumble(face, rng)
+    elif kind < 0.6:
+        patch = _skin(face, label, rng)
+    else:
+        patch = as_floats(cv2.resize(background(rng, TEXTURE_PX, material.pictures), (FACE_PX, FACE_PX)))
+    size = float(np.exp(rng.uniform(np.log(20), np.log(canvas.shape[0]))))
+    scale = size / float(label.box[3] - label.box[1])
+    placed = _placement(label, scale, canvas.shape[0], rng, whole=False)
+    return _warp_onto(canvas, patch, _outline(rng, label), placed=placed, scale=scale, rng=rng)
+
+
+def _jumble(face: FloatImage, rng: Generator) -> FloatImage:
+    """The face cut into squares that are shuffled and turned: all of its textures, none of its order."""
+    cells = int(rng.choice([4, 5, 6, 8]))
+    edge = FACE_PX // cells
+    tiles = [face[y * edge : (y + 1) * edge, x * edge : (x + 1) * edge] for y in range(cells) for x in range(cells)]
+    order = rng.permutation(len(tiles))
+    turned = [np.rot90(tiles[i], int(rng.integers(1, 4))) for i in order]
+    rows = [np.concatenate(turned[y * cells : (y + 1) * cells], axis=1) for y in range(cells)]
+    return as_floats(cv2.resize(np.concatenate(rows, axis=0), (FACE_PX, FACE_PX)))
+
+
+def _skin(face: FloatImage, label: Label, rng: Generator) -> FloatImage:
+    """A part of the face too small to be one (a cheek, one eye, the mouth), or of what is beside it, enlarged."""
+    part = int(rng.integers(50, 110))
+    if rng.random() < 0.6:
+        x0, y0, x1, y1 = (int(v) for v in label.box)
+        x = int(rng.integers(max(0, x0), max(1, x1 - part)))
+        y = int(rng.integers(max(0, y0), max(1, y1 - part)))
+    else:
+        part = 100
+        x, y = int(rng.choice([0, FACE_PX - part])), int(rng.choice([0, FACE_PX - part]))
+    x, y = min(x, FACE_PX - part), min(y, FACE_PX - part)
+    taken = face[y : y + part, x : x + part]
+    return as_floats(cv2.resize(taken, (FACE_PX, FACE_PX), interpolation=cv2.INTER_LINEAR))
+
+
+def _relight(patch: FloatImage, rng: Generator) -> FloatImage:
+    gain, gamma, lift = rng.uniform(0.55, 1.25), rng.uniform(0.65, 1.5), rng.uniform(-0.08, 0.12)
+    lit = np.clip(patch, 0, 1) ** np.float32(gamma) * np.float32(gain) + np.float32(lift)
+    return as_floats(np.clip(lit, 0, 1))
+
+
+def _finish(canvas: FloatImage, rng: Generator) -> FloatImage:
+    """The whole picture as a camera, a printer and time leave it."""
+    tone = rng.random()
+    if tone < 0.22:
+        canvas = to_gray(canvas)
+    elif tone < 0.32:
+        canvas = to_gray(canvas) * np.array([1.0, 0.86, 0.66], np.float32)
+    elif tone < 0.5:
+        canvas = canvas * rng.uniform(0.8, 1.1, 3).astype(np.float32)
+    canvas = np.clip(canvas, 0, 1)
+    if rng.random() < 0.12:
+        canvas = _scratch(canvas, rng)
+    if rng.random() < 0.55:
+        how = Degradation(
+            blur_sigma=float(rng.uniform(0, 1.6)),
+            down=float(rng.uniform(1, 2.2)),
+            noise_sigma=float(rng.uniform(0, 14)),
+            jpeg_quality=int(rng.integers(40, 101)),
+        )
+        canvas = degrade(canvas, how, rng)
+    return canvas
+
+
+def _scratch(canvas: FloatImage, rng: Generator) -> FloatImage:
+    drawn, side = canvas.copy(), canvas.shape[0]
+    for _ in range(int(rng.integers(1, 6))):
+        x, y, u, v = (int(n) for n in rng.integers(0, side, 4))
+        shade = float(rng.choice([0.05, 0.95]))
+        cv2.line(drawn, (x, y), (u, v), (shade, shade, shade), int(rng.integers(1, 3)), cv2.LINE_AA)
+    return drawn
+
+
+def _mirror(label: Label) -> Label:
+    x0, y0, x1, y1 = label.box
+    last = FACE_PX - 1
+    points = label.landmarks[MIRRORED] * np.array([-1, 1], np.float32) + np.array([last, 0], np.float32)
+    return Label(box=np.array([last - x1, y0, last - x0, y1], np.float32), landmarks=points)
+
+
+def _move(label: Label, placed: Affine) -> Label:
+    """The label on the canvas: the box keeps its sides' lengths and follows its centre, since boxes do not turn."""
+    centre = (label.box[:2] + label.box[2:]) / 2
+    half = (label.box[2:] - label.box[:2]) / 2
+    stretch = np.hypot(placed[0, 0], placed[1, 0]), np.hypot(placed[0, 1], placed[1, 1])
+    middle = placed[:, :2] @ centre + placed[:, 2]
+    box = np.concatenate([middle - half * stretch, middle + half * stretch]).astype(np.float32)
+    points = label.landmarks @ placed[:, :2].T + placed[:, 2]
+    return Label(box=box, landmarks=points.astype(np.float32))
+
+
+def _visible(box: NDArray[np.float32], side: int) -> float:
+    inside = np.clip(box, 0, side)
+    return float((inside[2] - inside[0]) * (inside[3] - inside[1]) / ((box[2] - box[0]) * (box[3] - box[1])))
+
+
+def _covered(new: NDArray[np.float32], old: NDArray[np.float32]) -> float:
+    """Share of the smaller box that the other one covers."""
+    low, high = np.maximum(new[:2], old[:2]), np.minimum(new[2:], old[2:])
+    shared = float(np.prod(np.clip(high - low, 0, None)))
+    return shared / max(1e-6, min(float(np.prod(new[2:] - new[:2])), float(np.prod(old[2:] - old[:2]))))
+
+
+def _targets(found: list[Label], ignored: list[NDArray[np.float32]]) -> Targets:
+    boxes = np.array([f.box for f in found], np.float32).reshape(-1, 4)
+    points = np.array([f.landmarks.reshape(-1) for f in found], np.float32).reshape(-1, 10)
+    unclear = np.array(ignored, np.float32).reshape(-1, 4)
+    return Targets(boxes=torch.from_numpy(boxes), landmarks=torch.from_numpy(points), ignored=torch.from_numpy(unclear))
