@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from photomend.commands import api, submit
+from photomend.commands import api, submit, train
 
 app = typer.Typer(
     name="photomend",
@@ -31,6 +31,7 @@ app.command("submit")(submit.submit)
 app.command("status")(submit.status)
 app.command("cancel")(submit.cancel)
 app.command("api")(api.api)
+app.add_typer(train.app, name="train")
 
 
 def main() -> None:
