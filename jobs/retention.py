@@ -82,9 +82,9 @@ class Retention:
 
     def get_upload(self, upload_id: str, *, tenant: TenantId) -> Upload:
         with translated():
-            found: Any = self._scripts.client.hmget(f"{PREFIX}upload:{upload_id}", ["spec", "expires_at"])
-        words, expires_at = found
-        upload = _upload(words, expires_at) if words and expires_at else None
+            found: Any = self._scripts.client.hmget(f"{PREFIX}upload:{upload_id}", ["spec", "expires_at", "gone"])
+        words, expires_at, gone = found
+        upload = _upload(words, expires_at) if words and not gone else None
         if upload is None or upload.tenant != tenant:
             raise UploadNotFound(f"{upload_id} for {tenant}")
         return upload

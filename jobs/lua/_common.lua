@@ -17,7 +17,7 @@
 --   expiry, retire            zset    id -> when its objects go; id -> when its record goes
 --   trash                     zset    "job <id>" or "upload <id>" -> when to delete its objects (again)
 --   uploads                   zset    id -> when it expires; those that no unfinished job uses
---   upload:<id>               hash    spec, expires_at, pins
+--   upload:<id>               hash    spec, expires_at, pins (unfinished jobs that need it), gone (being deleted)
 --   seq                       string  last seq given
 --
 -- Record fields: v, state, tenant, lane, seq (microseconds, unique, growing: order and time of submission), cost, rev,
@@ -27,9 +27,7 @@
 -- policy (ARGV of every script that may end a job): JSON {result_ttl_s, record_ttl_s, max_attempts,
 --   deadline_failure, interrupted_failure}, the last two being the JSON that goes into `failure`.
 --
--- A script either refuses before its first write or does all of its writes. Redis tests memory at a script's first
--- write only: `submit` begins with one that is refused at maxmemory, everything that ends or returns work begins with
--- ZREM, which is not, so that running jobs can still finish.
+-- A script either refuses before its first write or does all of its writes.
 
 local P = '{photomend}:'
 
@@ -47,6 +45,13 @@ local EVENTS = {succeeded = 'completed', failed = 'failed', canceled = 'canceled
 local function now()
   local t = redis.call('TIME')
   return tonumber(t[1]) + tonumber(t[2]) / 1000000
+end
+
+-- For every script that runs, returns or ends work which was accepted: at maxmemory it must go on. Redis looks at its
+-- memory at a script's first write only, and does not refuse one that can only free some. `submit` and `upload` lack
+-- this, so they are what is refused.
+local function essential()
+  redis.call('ZREM', P .. 'leases', '')
 end
 
 local function num(x)
@@ -158,7 +163,7 @@ end
 -- or 'illegal' (this very attempt ended it already).
 local function refusal(job, epoch)
   if not job then return 'gone' end
-  if job.epoch ~= epoch or job.state == 'queued' then return 'fenced' end
+  if (job.epoch or '0') ~= epoch or job.state == 'queued' then return 'fenced' end
   if job.state ~= 'processing' then return 'illegal' end
   return nil
 end

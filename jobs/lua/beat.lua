@@ -7,6 +7,7 @@
 -- ARGV[4]  percent      int 0 to 100, or empty for no news; never made smaller within one attempt
 -- ARGV[5]  stage        name, goes with percent
 -- Returns  "ok" | "cancel" | "deadline" | "fenced"
+essential()
 local got = redis.call('HMGET', KEYS[1], 'state', 'epoch', 'cancel', 'deadline', 'progress')
 if got[1] ~= 'processing' or got[2] ~= ARGV[2] then return 'fenced' end
 if got[3] then return 'cancel' end

@@ -4,13 +4,13 @@
 -- ARGV[2]  id         job id
 -- ARGV[3]  tenant     whose job it must be
 -- Returns  {"ok", record, id} | {"gone"}
+essential()
 local policy, id = cjson.decode(ARGV[1]), ARGV[2]
 local job = load(id)
 if not job or job.tenant ~= ARGV[3] then return {'gone'} end
 if job.state == 'queued' then
   finish(id, job, 'canceled', now(), policy, {})
 elseif job.state == 'processing' and not job.cancel then
-  redis.call('HDEL', KEYS[1], 'cancel') -- not refused at maxmemory, so that what follows is not either
   redis.call('HSET', KEYS[1], 'cancel', 1)
   redis.call('HINCRBY', KEYS[1], 'rev', 1)
 end

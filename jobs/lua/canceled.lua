@@ -4,6 +4,7 @@
 -- ARGV[2]  id         job id
 -- ARGV[3]  epoch      int, of the claim
 -- Returns  {"ok", record, id} | {"gone"|"fenced"|"illegal", state}
+essential()
 local policy, id, epoch = cjson.decode(ARGV[1]), ARGV[2], ARGV[3]
 local job = load(id)
 local why = refusal(job, epoch)

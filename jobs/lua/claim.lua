@@ -8,6 +8,7 @@
 -- ARGV[5]  token       random, one per claim: the same call again after a lost answer is granted again
 -- ARGV[6]  version     int, newest form of record that the caller reads
 -- Returns  {"ok", record, id} | {"gone"|"not_queued"|"canceled"|"deadline"|"exhausted"}
+essential()
 local policy, id = cjson.decode(ARGV[1]), ARGV[2]
 local job = load(id)
 if not job then return {'gone'} end

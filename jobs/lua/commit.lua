@@ -7,6 +7,7 @@
 -- ARGV[4]  result     JSON
 -- ARGV[5]  cost       float, what the job really took; the tenant is charged the difference
 -- Returns  {"ok", record, id} | {"gone"|"fenced"|"illegal", state}
+essential()
 local policy, id, epoch = cjson.decode(ARGV[1]), ARGV[2], ARGV[3]
 local job = load(id)
 local why = refusal(job, epoch)

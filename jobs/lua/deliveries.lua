@@ -3,6 +3,7 @@
 -- ARGV[1]  limit      int
 -- ARGV[2]  lease_s    float
 -- Returns  {{delivery id, attempt, at, record}, ...}
+essential()
 local t, out = now(), {}
 for _, delivery in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', num(t), 'LIMIT', 0, ARGV[1])) do
   local id = 'job_' .. string.match(delivery, '^msg_(%x+)_')

@@ -5,6 +5,7 @@
 -- ARGV[3]  epoch      int, of the claim; empty = only if it is queued
 -- ARGV[4]  failure    JSON
 -- Returns  {"ok", record, id} | {"gone"|"fenced"|"illegal", state}
+essential()
 local policy, id, epoch = cjson.decode(ARGV[1]), ARGV[2], ARGV[3]
 local job = load(id)
 local why

@@ -2,6 +2,7 @@
 -- KEYS[1]  trash      zset
 -- ARGV[..] members    "job <id>" or "upload <id>"
 -- Returns  how many were forgotten
+essential()
 local count = 0
 for _, member in ipairs(ARGV) do
   count = count + redis.call('ZREM', KEYS[1], member)

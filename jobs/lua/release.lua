@@ -6,6 +6,7 @@
 -- ARGV[3]  epoch      int, of the claim
 -- ARGV[4]  charge     "1" = the attempt counts, "0" = it never was (drain, storage out of reach)
 -- Returns  {"ok", record, id} | {"gone"|"fenced"|"illegal", state}
+essential()
 local policy, id, epoch = cjson.decode(ARGV[1]), ARGV[2], ARGV[3]
 local job = load(id)
 local why = refusal(job, epoch)

@@ -3,6 +3,7 @@
 -- ARGV[1]  resend_after_s   float
 -- ARGV[2]  limit            int
 -- Returns  {id, ...}
+essential()
 local t, out = now(), {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', num(t - tonumber(ARGV[1])), 'LIMIT', 0, ARGV[2])) do
   if redis.call('HGET', P .. 'job:' .. id, 'state') == 'queued' then

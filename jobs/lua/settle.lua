@@ -5,6 +5,7 @@
 -- ARGV[3]  retry_in_s    float, goes with "retry"
 -- ARGV[4]  error         sentence for the operator
 -- Returns  1 if it was waiting to be settled, else 0
+essential()
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 0 end
 local key = P .. 'delivery:' .. ARGV[1]
 if ARGV[2] == 'delivered' then

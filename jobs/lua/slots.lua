@@ -5,6 +5,7 @@
 -- ARGV[2]  slots      JSON; empty = the worker leaves
 -- ARGV[3]  ttl_s      float, how long the word holds
 -- Returns  {JSON, ...} of all whose word still holds
+essential()
 local t = now()
 if ARGV[1] ~= '' then
   if ARGV[2] == '' then

@@ -56,7 +56,8 @@ if ARGV[7] ~= '' then
   job.deadline = num(t + tonumber(ARGV[7]))
   set('deadline', job.deadline)
 end
-local pinned = ARGV[8] ~= '' and redis.call('EXISTS', P .. 'upload:' .. ARGV[8]) == 1
+local state_of_upload = ARGV[8] ~= '' and redis.call('HMGET', P .. 'upload:' .. ARGV[8], 'spec', 'gone')
+local pinned = state_of_upload and state_of_upload[1] and not state_of_upload[2]
 if pinned then set('upload', ARGV[8]) end
 
 redis.call('HSET', KEYS[1], unpack(fields))

@@ -3,6 +3,7 @@
 -- ARGV[1]  policy     JSON, see _common.lua
 -- ARGV[2]  limit      int, at most so many of each kind in one call
 -- Returns  {requeued, ended, overdue, expired, retired, uploads}: counts. ended = lapsed jobs that went to their end
+essential()
 local policy, limit = cjson.decode(ARGV[1]), ARGV[2]
 local t = now()
 -- After a restart of Redis every lease looks old though its worker lives; give each its length again.
@@ -64,6 +65,7 @@ end
 for _, id in ipairs(due('uploads')) do
   redis.call('ZREM', P .. 'uploads', id)
   redis.call('ZADD', P .. 'trash', num(t), 'upload ' .. id)
+  redis.call('HSET', P .. 'upload:' .. id, 'gone', 1)
   uploads = uploads + 1
 end
 return {requeued, ended, overdue, expired, retired, uploads}

@@ -5,6 +5,7 @@
 -- ARGV[1]  lane
 -- ARGV[2]  credits       int >= 0, how many at most
 -- Returns  {id, ...}
+essential()
 local lane, ring, out = ARGV[1], KEYS[1], {}
 local t = num(now())
 while #out < tonumber(ARGV[2]) do

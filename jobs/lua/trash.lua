@@ -3,6 +3,7 @@
 -- ARGV[1]  limit      int
 -- ARGV[2]  hold_s     float, until it is offered again unless it was forgotten
 -- Returns  {member, JSON, ...}: the result of a job, or the spec of an upload, or "" where there is nothing to delete
+essential()
 local t, out = now(), {}
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', num(t), 'LIMIT', 0, ARGV[1])) do
   redis.call('ZADD', KEYS[1], num(t + tonumber(ARGV[2])), member)

@@ -1,0 +1,142 @@
+"""Submit: idempotent, within quota, all or nothing, also when many come at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from jobs.blobs import new_upload_id, upload_ref
+from jobs.errors import IdempotencyMismatch, JobsError, QuotaExceeded
+from jobs.model import Job, Priority, TenantId
+from jobs.states import JobState
+from jobs.store import Idempotency, JobStore, Submitted, Upload
+from tests import samples
+
+KEY = Idempotency(key='"8e03978e-40d5-43dd-bc93-6894a57f9324"', fingerprint="f1")
+
+
+def all_at_once(calls: list[Callable[[], Any]]) -> list[Any]:
+    """What the calls gave or raised, started together."""
+    barrier = threading.Barrier(len(calls))
+
+    def run(call: Callable[[], Any]) -> Any:
+        barrier.wait()
+        try:
+            return call()
+        except JobsError as err:
+            return err
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(run, calls))
+
+
+def test_the_same_key_gives_the_same_job(store: JobStore) -> None:
+    first = store.submit(samples.job(), idempotency=KEY)
+    again = store.submit(samples.job(), idempotency=KEY)
+    assert (first.replayed, again.replayed) == (False, True)
+    assert again.job == first.job
+    assert store.counts()["waiting_interactive"] == 1
+
+
+def test_the_same_key_with_another_request_is_refused(store: JobStore) -> None:
+    store.submit(samples.job(), idempotency=KEY)
+    with pytest.raises(IdempotencyMismatch):
+        store.submit(samples.job(), idempotency=Idempotency(key=KEY.key, fingerprint="f2"))
+    assert store.counts()["waiting_interactive"] == 1
+
+
+def test_keys_of_two_tenants_are_two_keys(store: JobStore) -> None:
+    for tenant in ("anna", "bert"):
+        assert not store.submit(samples.job(tenant=TenantId(tenant)), idempotency=KEY).replayed
+
+
+def test_a_replay_shows_the_job_as_it_is_now(store: JobStore) -> None:
+    job = store.submit(samples.job(), idempotency=KEY).job
+    store.cancel(job.id, tenant=job.tenant)
+    assert store.submit(samples.job(), idempotency=KEY).job.state is JobState.CANCELED
+
+
+def test_a_key_is_forgotten_after_its_time(make_store: Callable[..., JobStore]) -> None:
+    store = make_store(idempotency_ttl_s=1)
+    store.submit(samples.job(), idempotency=KEY)
+    (entry,) = store._redis.keys("*idem*")
+    assert 0 < store._redis.pttl(entry) <= 1000
+    store._redis.delete(entry)  # what Redis does when that time is over
+    assert not store.submit(samples.job(), idempotency=KEY).replayed
+
+
+def test_a_submit_whose_answer_was_lost_may_be_repeated(store: JobStore) -> None:
+    """The client retries the same call by itself; with and without a key it is one job, and none of the quota twice."""
+    job, keyed = samples.job(), samples.job()
+    assert store.submit(job) == store.submit(job)
+    assert store.submit(keyed, idempotency=KEY) == store.submit(keyed, idempotency=KEY)
+    assert store.counts()["waiting_interactive"] == 2
+
+
+def test_fifty_parallel_submits_with_one_key_are_one_job(store: JobStore) -> None:
+    for round_ in range(4):
+        key = Idempotency(key=f"round-{round_}", fingerprint="f")
+        outcomes = all_at_once([lambda key=key: store.submit(samples.job(), idempotency=key)] * 50)
+        assert all(isinstance(outcome, Submitted) for outcome in outcomes)
+        assert len({outcome.job.id for outcome in outcomes}) == 1
+        assert sum(not outcome.replayed for outcome in outcomes) == 1
+    assert store.counts()["waiting_interactive"] == 4
+
+
+def test_quota_is_not_overshot_by_sixty_four_threads(make_store: Callable[..., JobStore]) -> None:
+    store = make_store(max_waiting_jobs=40)
+    outcomes = all_at_once([lambda: [_try(store) for _ in range(2)]] * 64)
+    accepted = [outcome for pair in outcomes for outcome in pair if isinstance(outcome, Submitted)]
+    assert len(accepted) == 40
+    assert store.counts()["waiting_interactive"] == 40
+
+
+def _try(store: JobStore) -> Submitted | QuotaExceeded:
+    try:
+        return store.submit(samples.job())
+    except QuotaExceeded as err:
+        return err
+
+
+def test_quota_counts_what_is_unfinished_and_each_tenant_by_itself(make_store: Callable[..., JobStore]) -> None:
+    store = make_store(max_waiting_jobs=2)
+    first, second = (store.submit(samples.job()).job for _ in range(2))
+    claimed = store.claim(first.id, worker="w", lease_s=30)
+    assert isinstance(claimed, Job)
+    with pytest.raises(QuotaExceeded):
+        store.submit(samples.job())
+    store.submit(samples.job(tenant=TenantId("other")))
+    store.commit(first.id, epoch=1, result=samples.result())
+    store.submit(samples.job())
+    store.cancel(second.id, tenant=second.tenant)
+    store.submit(samples.job())
+    with pytest.raises(QuotaExceeded):
+        store.submit(samples.job())
+
+
+def test_an_upload_that_a_job_waits_for_does_not_expire(make_store: Callable[..., JobStore]) -> None:
+    store = make_store(upload_ttl_s=1e-6)
+    tenant = TenantId("local")
+    upload_id = new_upload_id()
+    ref = upload_ref("photomend", tenant, upload_id)
+    upload = Upload(id=upload_id, tenant=tenant, ref=ref, content_type="image/png", size=9)
+    store.register_upload(upload)
+    jobs = [store.submit(samples.job(input=ref)).job for _ in range(2)]
+    for job in jobs:
+        assert store.sweep().uploads == 0
+        assert store.get_upload(upload_id, tenant=tenant).ref == ref
+        store.cancel(job.id, tenant=tenant)
+    assert store.sweep().uploads == 1
+    (expired,) = store.expired_objects(limit=9)
+    assert expired.refs == (ref,)
+
+
+def test_priorities_wait_in_lanes_of_their_own(store: JobStore) -> None:
+    jobs = {p: store.submit(samples.job(priority=p)).job for p in Priority}
+    for priority, job in jobs.items():
+        assert store.take(credits=9, priority=priority) == (job.id,)
+        assert store.get(job.id).priority is priority

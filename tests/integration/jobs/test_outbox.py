@@ -1,0 +1,118 @@
+"""Callbacks: one entry per job and event, told at least once, whatever the sender does."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+import pytest
+
+from jobs.model import Callback, CallbackEvent, Job
+from jobs.states import JobState
+from jobs.store import JobStore
+from tests import samples
+from tests.integration.jobs.conftest import LAPSED_S, LEASE_S, expire
+
+MakeJob = Callable[..., Job]
+ENDS = {
+    JobState.SUCCEEDED: CallbackEvent.COMPLETED,
+    JobState.FAILED: CallbackEvent.FAILED,
+    JobState.CANCELED: CallbackEvent.CANCELED,
+}
+
+
+@pytest.mark.parametrize(("state", "event"), ENDS.items())
+def test_each_end_tells_its_one_event(
+    store: JobStore, in_state: MakeJob, state: JobState, event: CallbackEvent
+) -> None:
+    job = in_state(state, callback=Callback(url="https://example.com/hook"))
+    (delivery,) = store.due_callbacks(limit=9, lease_s=LEASE_S)
+    assert (delivery.job_id, delivery.event, delivery.url, delivery.attempt) == (
+        job.id,
+        event,
+        "https://example.com/hook",
+        1,
+    )
+    assert delivery.id.startswith("msg_")
+    assert "." not in delivery.id
+    said = json.loads(delivery.body)
+    assert (said["type"], said["data"]["id"], said["data"]["status"]) == (event, job.id, state)
+
+
+def test_only_the_events_that_were_asked_for_are_told(store: JobStore, in_state: MakeJob) -> None:
+    in_state(JobState.SUCCEEDED)
+    in_state(JobState.SUCCEEDED, callback=Callback(url="https://e.com", events=(CallbackEvent.FAILED,)))
+    job = in_state(JobState.SUCCEEDED, callback=Callback(url="https://e.com", events=(CallbackEvent.STARTED,)))
+    (delivery,) = store.due_callbacks(limit=9, lease_s=LEASE_S)
+    assert (delivery.job_id, delivery.event) == (job.id, CallbackEvent.STARTED)
+
+
+def test_started_is_told_once_however_often_the_job_starts(store: JobStore, in_state: MakeJob) -> None:
+    job = in_state(JobState.PROCESSING, callback=samples.CALLBACK)
+    store.release(job.id, epoch=1, charge=False)
+    store.claim(job.id, worker="w2", lease_s=LAPSED_S)
+    store.sweep()
+    store.claim(job.id, worker="w3", lease_s=LEASE_S)
+    assert store.counts()["outbox"] == 1
+
+
+def test_a_refused_or_repeated_end_tells_nothing(store: JobStore, in_state: MakeJob) -> None:
+    job = in_state(JobState.SUCCEEDED, callback=Callback(url="https://e.com"))
+    store.commit(job.id, epoch=1, result=samples.result())
+    store.cancel(job.id, tenant=job.tenant)
+    expire(store, job)
+    assert store.counts()["outbox"] == 1
+
+
+def test_ends_that_the_store_itself_makes_are_told_too(make_store: Callable[..., JobStore]) -> None:
+    store = make_store(max_attempts=1)
+    callback = Callback(url="https://e.com")
+    exhausted = store.submit(samples.job(callback=callback)).job
+    store.claim(exhausted.id, worker="w", lease_s=LAPSED_S)
+    late = store.submit(samples.job(callback=callback, deadline_s=0.0)).job
+    store.sweep()
+    told = {d.job_id: json.loads(d.body)["data"]["error"]["code"] for d in store.due_callbacks(limit=9, lease_s=9)}
+    assert told == {exhausted.id: "too_many_interruptions", late.id: "deadline_exceeded"}
+
+
+def test_a_delivery_is_offered_to_one_sender_and_again_when_that_one_dies(store: JobStore, in_state: MakeJob) -> None:
+    in_state(JobState.CANCELED, callback=Callback(url="https://e.com"))
+    (first,) = store.due_callbacks(limit=9, lease_s=0.1)
+    assert store.due_callbacks(limit=9, lease_s=0.1) == ()
+    time.sleep(0.12)
+    (second,) = store.due_callbacks(limit=9, lease_s=0.1)
+    assert (second.id, second.body, second.attempt) == (first.id, first.body, 2)
+    store.callback_delivered(second.id)
+    store.callback_delivered(second.id)
+    store.callback_failed(second.id, retry_in_s=0.0, error="too late to say so")
+    time.sleep(0.12)
+    assert store.due_callbacks(limit=9, lease_s=0.1) == ()
+    assert store._redis.keys("*delivery*") == []
+
+
+def test_a_failed_delivery_comes_back_when_it_is_due(store: JobStore, in_state: MakeJob) -> None:
+    in_state(JobState.CANCELED, callback=Callback(url="https://e.com"))
+    (delivery,) = store.due_callbacks(limit=9, lease_s=LEASE_S)
+    store.callback_failed(delivery.id, retry_in_s=0.1, error="503")
+    assert store.due_callbacks(limit=9, lease_s=LEASE_S) == ()
+    time.sleep(0.12)
+    assert [d.attempt for d in store.due_callbacks(limit=9, lease_s=LEASE_S)] == [2]
+
+
+def test_a_delivery_that_is_given_up_is_kept_aside_with_its_reason(store: JobStore, in_state: MakeJob) -> None:
+    in_state(JobState.CANCELED, callback=Callback(url="https://e.com"))
+    (delivery,) = store.due_callbacks(limit=9, lease_s=LEASE_S)
+    store.callback_failed(delivery.id, retry_in_s=None, error="410 Gone" + "!" * 1000)
+    counts = store.counts()
+    assert (counts["outbox"], counts["undelivered"]) == (0, 1)
+    error = store._redis.hget(f"{{photomend}}:delivery:{delivery.id}", "error")
+    assert error.startswith("410 Gone")
+    assert len(error) == 300
+
+
+def test_the_limit_is_kept_and_the_oldest_come_first(store: JobStore, in_state: MakeJob) -> None:
+    jobs = [in_state(JobState.CANCELED, callback=Callback(url="https://e.com")) for _ in range(5)]
+    first = store.due_callbacks(limit=3, lease_s=LEASE_S)
+    rest = store.due_callbacks(limit=3, lease_s=LEASE_S)
+    assert [d.job_id for d in first + rest] == [job.id for job in jobs]
