@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from standardwebhooks import Webhook
@@ -62,16 +63,22 @@ def headers(secret: str, msg_id: str, body: str, now: float) -> dict[str, str]:
     }
 
 
-def retry_in_s(attempt: int, *, retry_after_s: float | None = None, rng: random.Random | None = None) -> float | None:
+def retry_in_s(
+    attempt: int,
+    *,
+    retry_after_s: float | None = None,
+    schedule_s: Sequence[float] = RETRY_AFTER_S,
+    rng: random.Random | None = None,
+) -> float | None:
     """Seconds until the next attempt after the ``attempt``-th failed; None = give up.
 
     ``retry_after_s`` is what the receiver asked for: waited for at least, but not longer than a day.
     """
-    if attempt > len(RETRY_AFTER_S):
+    if attempt > len(schedule_s):
         return None
     jitter = 1 + JITTER * (rng or random).random()
     asked = min(retry_after_s or 0.0, 86_400.0)
-    return max(RETRY_AFTER_S[max(attempt, 1) - 1] * jitter, asked)
+    return max(schedule_s[max(attempt, 1) - 1] * jitter, asked)
 
 
 def _dump(event: CallbackEvent, happened: float, data: dict[str, object]) -> str:
