@@ -1,0 +1,282 @@
+"""One job from claim to commit. Knows no Celery; every collaborator is handed in.
+
+Delivery: a message may come twice, late or never. Only the claim starts work, and only a commit that shows the claim's
+epoch makes results visible, so whatever dies in between leaves the record right and at most objects that nobody names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import PurePosixPath
+from typing import Protocol
+
+import structlog
+
+from jobs.blobs import result_ref
+from jobs.errors import IllegalMove, JobNotFound, ObjectError, StorageUnavailable, StoreUnavailable
+from jobs.model import Artifact, Failure, Job, JobId, ObjectRef, Progress, Result
+from jobs.store import Beat, ClaimRefusal
+from worker.engine import Engine, Outcome, Product
+from worker.failures import DEADLINE_EXCEEDED, INTERNAL, Fail, Release, classify
+from worker.flight import Flight, Flights, Pulse
+from worker.lane import Lane
+from worker.lease import NOT_OURS, Lease, Stop, Stopped
+from worker.progress import FETCH, STORE
+
+logger = structlog.get_logger(__name__)
+
+#: How long the last word about a job is repeated while Redis does not answer (seconds). Longer than a restart or a
+#: failover; safe past the lease, since the epoch decides.
+PERSIST_FOR_S = 60.0
+#: First and longest wait between those tries (seconds).
+PERSIST_WAITS_S = (0.1, 2.0)
+
+#: What may stand in a result's file name; the rest of a key may be anything.
+_UNSAFE = re.compile(r"[^\w.\- ]+")
+_MAX_STEM = 100
+
+
+class Ending(StrEnum):
+    """How an attempt ended, for the log and for the process' own conduct."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    RELEASED = "released"  #: back in its backlog
+    OUTAGE = "outage"  #: back in its backlog because Redis or the storage is in trouble
+    REFUSED = "refused"  #: there was nothing to claim
+    LOST = "lost"  #: another attempt owns it now
+
+
+class Store(Protocol):
+    """The job store, as far as running a job goes."""
+
+    def claim(self, job_id: JobId, *, worker: str, lease_s: float) -> Job | ClaimRefusal: ...
+    def beat(self, job_id: JobId, *, epoch: int, lease_s: float, progress: Progress | None) -> Beat: ...
+    def commit(self, job_id: JobId, *, epoch: int, result: Result) -> Job: ...
+    def fail(self, job_id: JobId, *, epoch: int | None, failure: Failure) -> Job: ...
+    def release(self, job_id: JobId, *, epoch: int, charge: bool) -> Job: ...
+    def canceled(self, job_id: JobId, *, epoch: int) -> Job: ...
+
+
+class Blobs(Protocol):
+    """The object storage, as far as running a job goes."""
+
+    def get(self, ref: ObjectRef, *, max_bytes: int, if_match: str | None = None) -> bytes: ...
+    def put(self, ref: ObjectRef, data: bytes, *, content_type: str, filename: str | None = None) -> object: ...
+    def delete(self, refs: Sequence[ObjectRef]) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workplace:
+    """What a process has to work with; the same for all its jobs."""
+
+    store: Store
+    blobs: Blobs
+    engine: Engine
+    lane: Lane
+    worker: str  #: this process' name, unique over restarts
+    bucket: str  #: where results go
+    lease_s: float
+    max_bytes: int  #: of an input
+    stage_budget_s: float
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    flights: Flights = field(default_factory=Flights)
+
+
+def run_job(job_id: JobId, *, place: Workplace) -> Ending:
+    """Claim the job and see it to its end; every error of the job or its surroundings ends in the record, not here.
+
+    Raises:
+        StoreUnavailable: Redis did not answer the claim; nothing was begun.
+    """
+    claimed_at = place.clock()
+    job = place.store.claim(job_id, worker=place.worker, lease_s=place.lease_s)
+    if isinstance(job, ClaimRefusal):
+        logger.info("nothing to claim", reason=job.value)
+        return Ending.REFUSED
+    logger.info("job started", attempt=job.attempt, tenant=job.tenant)
+    pulse = Pulse(place.lane, stage_budget_s=place.stage_budget_s, clock=place.clock)
+    lease = Lease(
+        place.store,
+        job,
+        lease_s=place.lease_s,
+        claimed_at=claimed_at,
+        is_alive=pulse.is_alive,
+        clock=place.clock,
+    )
+    with lease, place.flights.aboard(Flight(lease, place.lane, pulse, clock=place.clock)) as flight:
+        return _attempt(flight, place)
+
+
+def _attempt(flight: Flight, place: Workplace) -> Ending:
+    written: list[ObjectRef] = []
+    try:
+        result = _work(flight, place, written)
+        return _commit(flight, place, result, written)
+    except Stopped as stopped:
+        _discard(place, written)
+        return _stop(flight, place, stopped.reason)
+    # A border: a bug of ours or of a library ends this job with a code and a log line, and never a lost job.
+    # SystemExit: libraries that call sys.exit().
+    except (Exception, SystemExit) as error:  # noqa: BLE001
+        _discard(place, written)
+        return _settle(flight, place, error)
+
+
+def _work(flight: Flight, place: Workplace, written: list[ObjectRef]) -> Result:
+    job, began = flight.job, place.clock()
+    place.engine.require(job.options)
+    flight.on_progress(FETCH, 0.0)
+    data = place.blobs.get(job.input, max_bytes=place.max_bytes)
+    fetched = place.clock()
+    outcome = place.engine.restore(data, job.options, on_progress=flight.on_progress, compute=flight.compute)
+    del data
+    restored = place.clock()
+    artifacts = []
+    for index, product in enumerate(outcome.products):
+        flight.on_progress(STORE, index / len(outcome.products))
+        artifacts.append(_put(job, product, place, written))
+    spent = {"fetch_s": fetched - began, "store_s": place.clock() - restored}
+    return _result(job, outcome, tuple(artifacts), spent)
+
+
+def _put(job: Job, product: Product, place: Workplace, written: list[ObjectRef]) -> Artifact:
+    ref = result_ref(place.bucket, job, product.part, product.extension)
+    name = filename(job, product)
+    # Noted before the write: a PUT that failed half-way may have left an object all the same.
+    written.append(ref)
+    try:
+        place.blobs.put(ref, product.data, content_type=product.content_type, filename=name)
+    except StorageUnavailable:
+        raise
+    except ObjectError as error:
+        # No fault of the job's: the installation's bucket is missing or closed to us.
+        raise StorageUnavailable(f"results cannot be stored in {place.bucket}: {error}") from error
+    return Artifact(
+        part=product.part,
+        ref=ref,
+        content_type=product.content_type,
+        size=len(product.data),
+        sha256=hashlib.sha256(product.data).hexdigest(),
+        filename=name,
+    )
+
+
+def filename(job: Job, product: Product) -> str:
+    """What a browser should call a result: after its input, with the wished suffix."""
+    stem = _UNSAFE.sub("_", PurePosixPath(job.input.key).stem)[:_MAX_STEM].strip(" .") or "picture"
+    if product.part == "image":
+        return f"{stem}{job.options.suffix or '-restored'}.{product.extension}"
+    return f"{stem}{job.options.suffix}-{product.part.replace('/', '-')}.{product.extension}"
+
+
+def _result(job: Job, outcome: Outcome, artifacts: tuple[Artifact, ...], spent: dict[str, float]) -> Result:
+    waited = {"queue_s": max(0.0, (job.started_at or job.created_at) - job.created_at)}
+    stages = {f"{stage}_s": seconds for stage, seconds in outcome.seconds.items()}
+    metrics = waited | stages | spent | {"megapixels": outcome.megapixels}
+    return Result(
+        artifacts=artifacts,
+        width=outcome.width,
+        height=outcome.height,
+        faces=outcome.faces,
+        warnings=outcome.warnings,
+        model=outcome.model,
+        metrics={name: round(value, 4) for name, value in metrics.items()},
+    )
+
+
+def _commit(flight: Flight, place: Workplace, result: Result, written: list[ObjectRef]) -> Ending:
+    job = flight.job
+    # Not asked once more whether to stop: a finished result beats a cancel or a drain that came this late.
+    if (reason := flight.lease.stopping) in NOT_OURS - {Stop.LOST}:
+        raise Stopped(reason)
+    try:
+        _persist(lambda: place.store.commit(job.id, epoch=job.epoch, result=result), place)
+    except (IllegalMove, JobNotFound) as error:
+        _discard(place, written)
+        logger.warning("commit refused, results deleted", error=str(error))
+        return Ending.LOST
+    except StoreUnavailable as error:
+        # It may have been committed all the same, so nothing is deleted: a picture that nobody points at is the
+        # lesser evil than a pointer to nothing.
+        logger.warning("commit not confirmed, results kept", error=str(error))
+        return Ending.LOST
+    logger.info("job succeeded", faces=len(result.faces), **result.metrics)
+    return Ending.SUCCEEDED
+
+
+def _stop(flight: Flight, place: Workplace, reason: Stop) -> Ending:
+    job = flight.job
+    logger.info("job stopped", reason=reason.value)
+    if reason is Stop.CANCEL:
+        return _write(Ending.CANCELED, lambda: place.store.canceled(job.id, epoch=job.epoch), place)
+    if reason is Stop.DEADLINE:
+        fail = lambda: place.store.fail(job.id, epoch=job.epoch, failure=DEADLINE_EXCEEDED)  # noqa: E731
+        return _write(Ending.FAILED, fail, place)
+    if reason is Stop.DRAIN:
+        return _write(Ending.RELEASED, lambda: place.store.release(job.id, epoch=job.epoch, charge=False), place)
+    return Ending.OUTAGE if reason is Stop.LOST else Ending.LOST
+
+
+def _settle(flight: Flight, place: Workplace, error: BaseException) -> Ending:
+    job = flight.job
+    verdict = classify(error, job.attempt)
+    if isinstance(verdict, Release):
+        logger.warning("job goes back", charged=verdict.charge, error=f"{type(error).__name__}: {error}")
+        ending = Ending.OUTAGE if verdict.pause else Ending.RELEASED
+        return _write(ending, lambda: place.store.release(job.id, epoch=job.epoch, charge=verdict.charge), place)
+    return _fail(job, place, verdict, error)
+
+
+def _fail(job: Job, place: Workplace, verdict: Fail, error: BaseException) -> Ending:
+    if verdict.failure.code == INTERNAL:
+        logger.error("job failed by a fault of ours", error=str(error), exc_info=error)
+    else:
+        logger.info("job failed", code=verdict.failure.code, error=str(error))
+    return _write(Ending.FAILED, lambda: place.store.fail(job.id, epoch=job.epoch, failure=verdict.failure), place)
+
+
+def _write(ending: Ending, move: Callable[[], Job], place: Workplace) -> Ending:
+    """``ending``, once the record says so; LOST where another attempt owns the record."""
+    try:
+        _persist(move, place)
+    except (IllegalMove, JobNotFound) as error:
+        logger.warning("the record was no longer ours", wanted=ending.value, error=str(error))
+        return Ending.LOST
+    except StoreUnavailable as error:
+        # The lease lapses and the job runs again: work is done twice, nothing is lost.
+        logger.warning("the record could not be written", wanted=ending.value, error=str(error))
+        return Ending.OUTAGE
+    return ending
+
+
+def _persist(move: Callable[[], Job], place: Workplace) -> None:
+    until = place.clock() + PERSIST_FOR_S
+    wait_s, longest_s = PERSIST_WAITS_S
+    while True:
+        try:
+            move()
+        except StoreUnavailable:
+            if place.clock() + wait_s > until:
+                raise
+        else:
+            return
+        place.sleep(wait_s)
+        wait_s = min(2 * wait_s, longest_s)
+
+
+def _discard(place: Workplace, written: Sequence[ObjectRef]) -> None:
+    """Delete what no record points at; a failure leaves an orphan for the bucket's own expiry, not a broken job."""
+    if not written:
+        return
+    try:
+        place.blobs.delete(written)
+    except ObjectError as error:
+        logger.warning("unreferenced results could not be deleted", count=len(written), error=str(error))
