@@ -1,0 +1,97 @@
+"""The engine over the pipeline: from bytes to outputs, in the job record's words. Knows no torch by itself."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import structlog
+
+from jobs.model import Notice
+from jobs.options import JobOptions
+from pipeline.codec import Limits
+from pipeline.errors import WeightsMissing
+from pipeline.options import RestoreOptions
+from pipeline.restoration import Report, Restores, process
+from pipeline.types import Compute, OnProgress
+from worker.engine import Outcome, Product
+from worker.mapping import output_options, restore_options
+
+logger = structlog.get_logger(__name__)
+
+#: Side of the pictures that warm a worker up (px): an aligned face crop, and a small picture to search for faces.
+WARM_UP_PX = 512
+
+
+class Restoring:
+    """The ``Engine`` over a restorer; safe from several threads."""
+
+    def __init__(self, restorer: Restores, *, name: str, models: Sequence[dict[str, Any]], max_pixels: int) -> None:
+        self.name = name
+        self._restorer = restorer
+        self._models = tuple(models)
+        self._limits = Limits(max_pixels=max_pixels)
+
+    def warm_up(self, compute: Compute) -> None:
+        """Run a picture through what a job that names nothing needs.
+
+        Raises:
+            WeightsError: it cannot be loaded, and no other restorer is there either.
+        """
+        options = RestoreOptions(scale=1.0)
+        try:
+            self._restorer.require(options)
+        except WeightsMissing as error:
+            if not any(model.get("kind") == "restorer" for model in self._models):
+                raise
+            logger.warning("jobs that name no model will fail here", problem=str(error))
+            return
+        blank = np.full((WARM_UP_PX, WARM_UP_PX, 3), 0.5, np.float32)
+        for aligned in (False, True):
+            self._restorer(blank, dataclasses.replace(options, aligned=aligned), compute=compute)
+
+    def models(self) -> Sequence[dict[str, Any]]:
+        return self._models
+
+    def require(self, options: JobOptions) -> None:
+        """Refuse what cannot be honoured, before any work.
+
+        Raises:
+            WeightsMissing, UnsupportedOption: see the message.
+        """
+        self._restorer.require(restore_options(options))
+
+    def restore(self, data: bytes, options: JobOptions, *, on_progress: OnProgress, compute: Compute) -> Outcome:
+        """Everything that was asked for.
+
+        Raises:
+            PipelineError: see ``pipeline.restoration.process``; and what ``on_progress`` raises.
+        """
+        outputs = process(
+            data,
+            options=restore_options(options),
+            output=output_options(options),
+            restorer=self._restorer,
+            limits=self._limits,
+            on_progress=on_progress,
+            compute=compute,
+        )
+        products = (
+            Product(part=p.name, data=p.data, content_type=p.content_type, extension=p.extension) for p in outputs.parts
+        )
+        return _outcome(tuple(products), outputs.report)
+
+
+def _outcome(products: tuple[Product, ...], report: Report) -> Outcome:
+    return Outcome(
+        products=products,
+        width=report.width,
+        height=report.height,
+        faces=tuple(dataclasses.asdict(face) for face in report.faces),
+        warnings=tuple(Notice(code=notice.code, detail=notice.detail) for notice in report.warnings),
+        model=report.model,
+        seconds=report.seconds,
+        megapixels=report.megapixels,
+    )

@@ -1,0 +1,60 @@
+"""Telling the feeder how many jobs this process could take, every second or so and whenever that changes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from jobs.errors import StoreUnavailable
+from jobs.store import Slots
+
+logger = structlog.get_logger(__name__)
+
+
+class SlotBoard(Protocol):
+    """The part of the job store that slots are published on."""
+
+    def publish_slots(self, slots: Slots) -> None: ...
+    def withdraw_slots(self, worker: str) -> None: ...
+
+
+class SlotPublisher:
+    """A thread that publishes what ``current`` says; None means: nothing to offer, take us off the board."""
+
+    def __init__(self, board: SlotBoard, *, worker: str, every_s: float, current: Callable[[], Slots | None]) -> None:
+        self._board = board
+        self._worker = worker
+        self._every_s = every_s
+        self._current = current
+        self._published = False
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="slots", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def publish(self) -> None:
+        """Publish now. A job thread calls this before it claims: the feeder must not see a slot that is taken."""
+        # One at a time, and the state is read inside: else an old count could overtake a newer one.
+        with self._lock:
+            slots = self._current()
+            try:
+                if slots is not None:
+                    self._board.publish_slots(slots)
+                    self._published = True
+                elif self._published:
+                    self._board.withdraw_slots(self._worker)
+                    self._published = False
+            except StoreUnavailable as error:
+                logger.warning("free slots not published, trying again", error=str(error))
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._every_s):
+            self.publish()
