@@ -1,0 +1,153 @@
+"""Delivering callbacks from the outbox: at least once each, by the Standard Webhooks scheme and schedule."""
+
+from __future__ import annotations
+
+import email.utils
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Protocol
+
+import structlog
+
+from jobs.callbacks import retry_in_s
+from jobs.store import Delivery
+from worker.webhook import Answer, DeliveryFailed
+
+logger = structlog.get_logger(__name__)
+
+#: A delivery that was begun and not settled is offered again after its time-out and this (seconds).
+LEASE_MARGIN_S = 15.0
+
+GONE = 410
+
+
+class Outbox(Protocol):
+    """The part of the job store that the sender needs."""
+
+    def due_callbacks(self, *, limit: int, lease_s: float) -> tuple[Delivery, ...]: ...
+    def callback_delivered(self, delivery_id: str) -> None: ...
+    def callback_failed(self, delivery_id: str, *, retry_in_s: float | None, error: str) -> None: ...
+
+
+class Posts(Protocol):
+    """What carries a delivery to its receiver."""
+
+    def post(self, url: str, *, body: str, headers: Mapping[str, str]) -> Answer: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """Not delivered; ``in_s`` None: given up."""
+
+    in_s: float | None
+    error: str
+
+
+def next_step(
+    answer: Answer | DeliveryFailed, *, attempt: int, schedule_s: Sequence[float], now: float
+) -> Retry | None:
+    """What follows from the ``attempt``-th answer (from 1): None = delivered.
+
+    ``now``: seconds since the epoch, for a Retry-After that names a date.
+    """
+    if isinstance(answer, DeliveryFailed):
+        return Retry(in_s=retry_in_s(attempt, schedule_s=schedule_s), error=str(answer))
+    if 200 <= answer.status < 300:
+        return None
+    if answer.status == GONE:
+        return Retry(in_s=None, error="HTTP 410: the receiver wants no more")
+    asked_s = retry_after_s(answer.retry_after, now=now)
+    wait_s = retry_in_s(attempt, retry_after_s=asked_s, schedule_s=schedule_s)
+    return Retry(in_s=wait_s, error=f"HTTP {answer.status}")
+
+
+def retry_after_s(header: str | None, *, now: float) -> float:
+    """Seconds that a Retry-After header asks for, in either of its forms; 0 for nonsense."""
+    if header is None:
+        return 0.0
+    try:
+        asked = float(header) if header.strip().isdigit() else _date(header) - now
+    except (ValueError, TypeError):
+        return 0.0
+    return max(asked, 0.0)
+
+
+def _date(header: str) -> float:
+    date = email.utils.parsedate_to_datetime(header)
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+
+
+class CallbackSender:
+    """Takes due deliveries from the outbox and sends them, several at a time."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        posts: Posts,
+        *,
+        sign: Callable[[str, str, float], Mapping[str, str]],
+        schedule_s: Sequence[float],
+        timeout_s: float,
+        threads: int,
+    ) -> None:
+        """``sign(id, body, now)`` gives the headers that prove who sent it."""
+        self._outbox = outbox
+        self._posts = posts
+        self._sign = sign
+        self._schedule_s = tuple(schedule_s)
+        self._lease_s = timeout_s + LEASE_MARGIN_S
+        self._threads = threads
+        self._busy = 0
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="callback")
+
+    def step(self) -> int:
+        """Begin the deliveries that are due, as far as threads are free; how many."""
+        free = self._threads - self._busy
+        if free <= 0:
+            return 0
+        due = self._outbox.due_callbacks(limit=free, lease_s=self._lease_s)
+        for delivery in due:
+            with self._lock:
+                self._busy += 1
+            self._pool.submit(self._deliver, delivery)
+        return len(due)
+
+    def close(self) -> None:
+        """Wait for the deliveries that have begun."""
+        self._pool.shutdown(wait=True)
+
+    def _deliver(self, delivery: Delivery) -> None:
+        try:
+            self._settle(delivery, self._send(delivery))
+        # A border: whatever is wrong with one delivery, it stays in the outbox and comes again after its lease.
+        except Exception:
+            logger.exception("callback not settled", delivery=delivery.id)
+        finally:
+            with self._lock:
+                self._busy -= 1
+
+    def _send(self, delivery: Delivery) -> Answer | DeliveryFailed:
+        headers = self._sign(delivery.id, delivery.body, time.time())
+        try:
+            return self._posts.post(delivery.url, body=delivery.body, headers=headers)
+        except DeliveryFailed as error:
+            return error
+
+    def _settle(self, delivery: Delivery, answer: Answer | DeliveryFailed) -> None:
+        log = logger.bind(delivery=delivery.id, job_id=delivery.job_id, attempt=delivery.attempt)
+        retry = next_step(answer, attempt=delivery.attempt, schedule_s=self._schedule_s, now=time.time())
+        if retry is None:
+            # At least once: a crash before this line sends it again, and the receiver knows it by its id.
+            self._outbox.callback_delivered(delivery.id)
+            log.info("callback delivered", callback=delivery.event.value)
+            return
+        self._outbox.callback_failed(delivery.id, retry_in_s=retry.in_s, error=retry.error)
+        if retry.in_s is None:
+            log.error("callback given up", error=retry.error)
+        else:
+            log.warning("callback failed, trying again", error=retry.error, wait_s=round(retry.in_s, 1))

@@ -1,0 +1,116 @@
+"""The keeper: feeder, sweeper and callback sender in one light process. Never imports torch.
+
+Several may run and any of them may die: short locks spread the work, and every step is safe when two do it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from jobs import callbacks
+from jobs.blobs import BlobStore
+from jobs.queue import Sender, make_celery
+from jobs.store import JobStore
+from worker.callbacks import CallbackSender
+from worker.feeder import Feeder
+from worker.loops import repeat
+from worker.settings import KeeperSettings
+from worker.sweeper import Sweeper
+from worker.webhook import Poster
+
+logger = structlog.get_logger(__name__)
+
+#: Share of a round's length for which a lock keeps other keepers out of the same round.
+LOCK_SHARE = 0.9
+#: How long the loops may take to end (seconds).
+STOP_S = 20.0
+
+
+class Locks(Protocol):
+    """Short locks that keepers share work by."""
+
+    def lock(self, name: str, *, ttl_s: float) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chore:
+    """Something that a keeper does over and over."""
+
+    name: str
+    every_s: float
+    step: Callable[[], object]
+    is_shared: bool  #: whether one keeper at a time is enough
+
+
+class Keeper:
+    """Runs its chores, each in a thread of its own, until told to stop."""
+
+    def __init__(self, locks: Locks, chores: tuple[Chore, ...]) -> None:
+        self._locks = locks
+        self._chores = chores
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until ``stop`` is set."""
+        threads = [
+            threading.Thread(target=self._repeat, args=(chore, stop), name=chore.name, daemon=True)
+            for chore in self._chores
+        ]
+        for thread in threads:
+            thread.start()
+        logger.info("keeper works", chores=[chore.name for chore in self._chores])
+        stop.wait()
+        for thread in threads:
+            thread.join(STOP_S)
+        logger.info("keeper stopped")
+
+    def _repeat(self, chore: Chore, stop: threading.Event) -> None:
+        def step() -> None:
+            if not chore.is_shared or self._locks.lock(chore.name, ttl_s=chore.every_s * LOCK_SHARE):
+                chore.step()
+
+        repeat(chore.name, step, every_s=chore.every_s, stop=stop)
+
+
+def run(settings: KeeperSettings, stop: threading.Event) -> None:
+    """Keep with real servers until ``stop`` is set; neither Redis nor the storage need to be up when it begins."""
+    store = JobStore.connect(settings)
+    blobs = BlobStore.connect(settings)
+    sender = _callback_sender(settings, store)
+    feeder = Feeder(store, Sender(make_celery(settings)), batch_share=settings.batch_share)
+    sweeper = Sweeper(store, blobs)
+    chores = [
+        Chore(name="feeder", every_s=settings.feed_every_s, step=feeder.step, is_shared=True),
+        Chore(name="sweeper", every_s=settings.sweep_every_s, step=sweeper.step, is_shared=True),
+    ]
+    if sender is not None:
+        # Each delivery is leased by itself, so all keepers send.
+        chores.append(Chore(name="callbacks", every_s=settings.callback_every_s, step=sender.step, is_shared=False))
+    try:
+        Keeper(store, tuple(chores)).run(stop)
+    finally:
+        if sender is not None:
+            sender.close()
+
+
+def _callback_sender(settings: KeeperSettings, store: JobStore) -> CallbackSender | None:
+    if settings.callback_secret is None:
+        logger.warning("callbacks are not sent: PHOTOMEND_CALLBACK_SECRET is not set")
+        return None
+    secret = settings.callback_secret.get_secret_value()
+
+    def sign(message_id: str, body: str, now: float) -> dict[str, str]:
+        return callbacks.headers(secret, message_id, body, now)
+
+    return CallbackSender(
+        store,
+        Poster(allow_hosts=settings.callback_allow_hosts, timeout_s=settings.callback_timeout_s),
+        sign=sign,
+        schedule_s=settings.callback_schedule_s,
+        timeout_s=settings.callback_timeout_s,
+        threads=settings.callback_threads,
+    )
