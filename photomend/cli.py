@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from photomend.commands import api, submit, train
+from photomend.commands import api, keeper, submit, train, worker
 
 app = typer.Typer(
     name="photomend",
@@ -32,6 +32,8 @@ app.command("status")(submit.status)
 app.command("cancel")(submit.cancel)
 app.command("api")(api.api)
 app.add_typer(train.app, name="train")
+app.command("worker")(worker.worker)
+app.command("keeper")(keeper.keeper)
 
 
 def main() -> None:

@@ -1,0 +1,66 @@
+"""``photomend worker``: the processes that restore pictures."""
+
+from __future__ import annotations
+
+import signal
+from typing import Annotated
+
+import typer
+
+
+def worker(
+    device: Annotated[
+        str, typer.Option(help="auto = every GPU, or the CPU where there is none; cpu; or one GPU as cuda:N.")
+    ] = "auto",
+    gpus: Annotated[
+        str | None, typer.Option(help="One process for each of these: all, or numbers or UUIDs like 0,2.")
+    ] = None,
+    cpu: Annotated[
+        int | None, typer.Option("--cpu", "--processes", min=1, help="So many processes on the CPU.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Jobs at a time of each process.  [default: 8 on a GPU, 3 else]")
+    ] = None,
+) -> None:
+    """Take jobs from the queues and restore their pictures.
+
+    The first Ctrl-C or SIGTERM finishes what fits into PHOTOMEND_DRAIN_S and gives the rest back; the second hurries.
+    """
+    from jobs import logs
+    from worker.processes import available_cores, plan_processes
+    from worker.settings import WorkerSettings
+    from worker.supervisor import Supervisor
+
+    chosen = _gpus(device, gpus, cpu)
+    plans = plan_processes(gpus=chosen, cpu=cpu or 1, threads=threads, cores=available_cores())
+    logs.configure(service="worker-supervisor")
+    supervisor = Supervisor(plans, app="worker.app:app", grace_s=WorkerSettings().drain_s)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, supervisor.on_signal)
+    raise typer.Exit(supervisor.run())
+
+
+def _gpus(device: str, gpus: str | None, cpu: int | None) -> tuple[str, ...]:
+    """Which GPUs get a process; none = the CPU."""
+    from worker.processes import found_gpus
+    from worker.settings import visible_gpus
+
+    if sum((gpus is not None, cpu is not None, device != "auto")) > 1 and not (device == "cpu" and gpus is None):
+        raise typer.BadParameter("give one of --device, --gpus and --cpu")
+    if cpu is not None or device == "cpu":
+        return ()
+    found = found_gpus(visible_gpus())
+    if gpus is None and device == "auto":
+        return found
+    if gpus == "all":
+        if not found:
+            raise typer.BadParameter("no GPU was found on this machine", param_hint="--gpus")
+        return found
+    if gpus is not None:
+        return tuple(name.strip() for name in gpus.split(",") if name.strip())
+    kind, _, number = device.partition(":")
+    if kind != "cuda" or not (number or "0").isdecimal():
+        raise typer.BadParameter("auto, cpu or cuda:N", param_hint="--device")
+    if int(number or 0) >= len(found):
+        raise typer.BadParameter(f"{len(found)} GPUs were found on this machine", param_hint="--device")
+    return (found[int(number or 0)],)
