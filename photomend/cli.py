@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from photomend.commands import api, keeper, submit, train, worker
+from photomend.commands import api, demo, keeper, submit, train, up, worker
 
 app = typer.Typer(
     name="photomend",
@@ -27,6 +27,8 @@ def _root() -> None:
     """Mends old and degraded photos of people: on one file, or as a job service."""
 
 
+app.command("demo")(demo.demo)
+app.command("up")(up.up)
 app.command("submit")(submit.submit)
 app.command("status")(submit.status)
 app.command("cancel")(submit.cancel)
