@@ -28,11 +28,11 @@ def create_app(store: JobStore, blobs: BlobStore, settings: ApiSettings) -> Fast
         redirect_slashes=False,
     )
     app.state.service = Service(store=store, blobs=blobs, settings=settings)
-    problems.install(app)
-    app.include_router(routes.router)
-    app.include_router(health.router)
-    app.include_router(docs.router)
     app.add_api_route("/", _landing, include_in_schema=False)
+    routers = (routes.router, health.router, docs.router)
+    problems.install(app, known=[*app.routes, *(route for router in routers for route in router.routes)])
+    for router in routers:
+        app.include_router(router)
     openapi.install(app)
     return app
 

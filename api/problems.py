@@ -7,7 +7,7 @@ tracebacks stay in the log.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
+from starlette.routing import BaseRoute, Route
 
 from jobs.errors import InvalidRequest, JobsError
 
@@ -163,39 +163,34 @@ def from_validation(errors: list[Any]) -> Problem:
     return Problem("invalid_request", sentence + others, more={"parameter": ".".join(path)})
 
 
-def install(app: FastAPI) -> None:
-    """Make every error of ``app`` a problem: ours, the contract's, the framework's, and the unforeseen."""
+def install(app: FastAPI, known: Sequence[BaseRoute]) -> None:
+    """Make every error of ``app``, whose routes are ``known``, a problem: ours, the framework's, the unforeseen."""
 
     async def answer(request: Request, error: Exception) -> JSONResponse:
         # After an unforeseen one the framework logs the traceback; the caller gets none of it.
-        return response(_problem_of(error, request), instance=request.url.path)
+        return response(_problem_of(error, request.url.path, known), instance=request.url.path)
 
     for kind in (Problem, JobsError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, answer)
 
 
-def _problem_of(error: Exception, request: Request) -> Problem:
+def _problem_of(error: Exception, path: str, known: Sequence[BaseRoute]) -> Problem:
     if isinstance(error, Problem):
         return error
     if isinstance(error, JobsError):
         problem = from_jobs_error(error)
         if TABLE[problem.code].status >= 500:
-            logger.warning("request failed", code=problem.code, error=str(error), path=request.url.path)
+            logger.warning("request failed", code=problem.code, error=str(error), path=path)
         return problem
     if isinstance(error, RequestValidationError):
         return from_validation(list(error.errors()))
     if isinstance(error, HTTPException):
         code = _BY_STATUS.get(error.status_code, "malformed_body" if error.status_code < 500 else "internal")
-        return Problem(
-            code, headers={"Allow": ", ".join(allowed_methods(request))} if error.status_code == 405 else None
-        )
+        return Problem(code, headers={"Allow": allowed_methods(path, known)} if error.status_code == 405 else None)
     return Problem("internal")
 
 
-def allowed_methods(request: Request) -> list[str]:
-    """Every method that the address answers: the router looks at one route only, several share an address."""
-    found: set[str] = set()
-    for route in request.app.routes:
-        if route.matches(request.scope)[0] is not Match.NONE:
-            found |= set(getattr(route, "methods", None) or ())
-    return sorted(found)
+def allowed_methods(path: str, known: Sequence[BaseRoute]) -> str:
+    """Every method that the address answers. The framework names those of one route only; several share an address."""
+    matching = [route for route in known if isinstance(route, Route) and route.path_regex.match(path)]
+    return ", ".join(sorted({method for route in matching for method in route.methods or ()}))

@@ -284,7 +284,7 @@ def example_job() -> dict[str, Any]:
     return public_view(job)
 
 
-class ListQuery(_Said):
+class ListQuery(BaseModel):
     """Which page of jobs."""
 
     model_config = ConfigDict(extra="forbid")
@@ -294,7 +294,7 @@ class ListQuery(_Said):
     status: Literal["queued", "processing", "succeeded", "failed", "canceled", "expired"] | None = None
 
 
-class ResultQuery(_Said):
+class ResultQuery(BaseModel):
     """Which part of the result."""
 
     model_config = ConfigDict(extra="forbid")

@@ -7,6 +7,7 @@ Names, defaults and ranges are design.md's option table; ``pipeline.options`` sp
 from __future__ import annotations
 
 import dataclasses
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -78,8 +79,9 @@ class JobOptions:
         fields = {f.name: f for f in dataclasses.fields(cls)}
         unknown = sorted(set(wishes) - set(fields))
         if unknown:
+            name = unknown[0].replace("~", "~0").replace("/", "~1")
             raise InvalidOption(
-                f"unknown option {unknown[0]!r}; known: {', '.join(fields)}", pointer=f"/options/{unknown[0]}"
+                f"unknown option {_shown(unknown[0])}; known: {', '.join(fields)}", pointer=f"/options/{name}"
             )
         return cls(**{name: _coerce(name, value) for name, value in wishes.items()})
 
@@ -102,13 +104,22 @@ def _coerce(name: str, value: Any) -> Any:
     """The value with JSON's number and list types made ours; wrong types are refused, never guessed at."""
     if value is None and name in OPTIONAL:
         return None
-    if name == "bit_depth" and value in {8, 16}:
+    if name == "bit_depth" and type(value) is int:
         value = str(value)
     if not _is_of_type(name, value):
-        raise InvalidOption(f"{name} has a value of the wrong type: {value!r}", pointer=f"/options/{name}")
+        raise InvalidOption(f"{name} has a value of the wrong type: {_shown(value)}", pointer=f"/options/{name}")
     if name == "outputs":
         return tuple(value)
-    return float(value) if name in FLOATS else value
+    if name in FLOATS:
+        try:
+            return float(value)
+        except OverflowError as err:
+            raise InvalidOption(f"{name} is far too large", pointer=f"/options/{name}") from err
+    return value
+
+
+#: A stranger's value, cut to what fits a sentence.
+_shown = reprlib.repr
 
 
 def _is_of_type(name: str, value: Any) -> bool:
@@ -156,11 +167,13 @@ def _check_choices(options: JobOptions) -> None:
             continue
         if value not in choices:
             raise InvalidOption(
-                f"{name} must be one of {', '.join(choices)}, not {value!r}", pointer=f"/options/{name}"
+                f"{name} must be one of {', '.join(choices)}, not {_shown(value)}", pointer=f"/options/{name}"
             )
     wrong = [part for part in options.outputs if part not in OUTPUTS]
-    if wrong or not options.outputs:
-        raise InvalidOption(f"outputs may name {', '.join(OUTPUTS)} and must name one", pointer="/options/outputs")
+    if wrong or not options.outputs or len(set(options.outputs)) < len(options.outputs):
+        raise InvalidOption(
+            f"outputs must name one or more of {', '.join(OUTPUTS)}, each once", pointer="/options/outputs"
+        )
 
 
 def _check_numbers(options: JobOptions) -> None:
@@ -169,7 +182,7 @@ def _check_numbers(options: JobOptions) -> None:
         # "not (low <= v <= high)" also refuses NaN.
         if value is not None and not low <= value <= high:
             raise InvalidOption(
-                f"{name} must be between {low:g} and {high:g}, not {value!r}", pointer=f"/options/{name}"
+                f"{name} must be between {low:g} and {high:g}, not {_shown(value)}", pointer=f"/options/{name}"
             )
     if options.tile_px != 0 and not 128 <= options.tile_px <= 2048:
         raise InvalidOption("tile_px must be 0 or between 128 and 2048", pointer="/options/tile_px")

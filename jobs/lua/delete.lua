@@ -1,5 +1,5 @@
 -- The owner's wish to have everything of a finished job removed: results and upload go at the sweeper's next round, the
--- record right after them. Doing it again changes nothing.
+-- record within a minute of them. Doing it again changes nothing.
 -- KEYS[1]  job:<id>   hash
 -- ARGV[1]  policy     JSON, see _common.lua; not needed
 -- ARGV[2]  id         job id

@@ -117,8 +117,10 @@ def _client(url: str) -> Iterator[Client]:
     except ProblemError as err:
         where = f" ({err.pointer})" if err.pointer else ""
         _fail(f"{err}{where} [{err.code}]")
-    except (PhotomendError, OSError) as err:
+    except PhotomendError as err:
         _fail(str(err))
+    except OSError as err:
+        _fail(f"{err.filename}: {err.strerror}")
 
 
 def _fail(sentence: str) -> None:
