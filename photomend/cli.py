@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from photomend.commands import api, demo, keeper, submit, train, up, worker
+from photomend.commands import api, demo, keeper, restore, submit, train, up, worker
 
 app = typer.Typer(
     name="photomend",
@@ -27,6 +27,7 @@ def _root() -> None:
     """Mends old and degraded photos of people: on one file, or as a job service."""
 
 
+app.command("restore")(restore.restore)
 app.command("demo")(demo.demo)
 app.command("up")(up.up)
 app.command("submit")(submit.submit)
@@ -43,7 +44,8 @@ def main() -> None:
     from rich.console import Console
 
     try:
-        app()
+        # "own_process": a command may start the program anew, which a test runner would not survive.
+        app(obj={"own_process": True})
     except KeyboardInterrupt:
         Console(stderr=True).print("Interrupted.")
         sys.exit(EXIT_INTERRUPTED)

@@ -64,7 +64,7 @@ def read(data: bytes | Path, *, limits: Limits = DEFAULT_LIMITS) -> SourceImage:
     try:
         pixels = vips.samples(image)
     except vips.VipsFailed as error:
-        raise TruncatedImage(str(error)) from error
+        raise TruncatedImage(f"the {header.format} file ends before its picture does, or is damaged") from error
     pixels = _upright(pixels, header.orientation)
     bands = header.kind.bands
     samples = np.ascontiguousarray(pixels[:, :, :bands])
@@ -93,7 +93,7 @@ def _open(data: bytes) -> tuple[Any, Format, bytes]:
     try:
         return vips.open_picture(data, picture_format), picture_format, data
     except vips.VipsFailed as error:
-        raise TruncatedImage(f"it begins as {picture_format}, but its header cannot be read: {error}") from error
+        raise TruncatedImage(f"it begins as {picture_format}, but its header cannot be read") from error
 
 
 def _header(image: Any, picture_format: Format, data: bytes, limits: Limits) -> Header:

@@ -209,7 +209,7 @@ def encode(
     try:
         data = vips.save(dressed, plan.format, **_save_options(plan, rendered.samples.nbytes, options))
     except vips.VipsFailed as error:
-        raise UnsupportedOption(f"the result cannot be written as {plan.format}: {error}") from error
+        raise UnsupportedOption(f"a result of {width} x {height} px cannot be written as {plan.format}") from error
     holds = CAPABILITIES[plan.format]
     return Encoded(
         data=data,

@@ -205,6 +205,19 @@ def _faces(crop: FaceCrop) -> list[Part]:
     ]
 
 
+def face_comparisons(outputs: Outputs) -> tuple[Part, ...]:
+    """``cmp/0``, …: each face before and after, side by side; from the ``faces`` outputs."""
+    names = [
+        part.name for part in outputs.parts if part.name.startswith("faces/") and not part.name.endswith("-before")
+    ]
+    return tuple(_png(name.replace("faces/", "cmp/"), _beside(outputs, name)) for name in names)
+
+
+def _beside(outputs: Outputs, name: str) -> vips.Samples:
+    halves = [read(outputs.part(part).data).samples for part in (f"{name}-before", name)]
+    return np.concatenate(halves, axis=1)
+
+
 def _bytes_of(image: FloatImage) -> vips.Samples:
     return encode.quantised(image, 8)
 
