@@ -12,7 +12,7 @@ from pipeline import formats, tiff, vips
 from pipeline.colour import ColourSpace, Kind, profile_fits, to_working
 from pipeline.errors import ImageTooLarge, TruncatedImage, UnsupportedImage
 from pipeline.formats import Format
-from pipeline.metadata import Metadata
+from pipeline.metadata import Metadata, without_thumbnail
 from pipeline.source import Header, SourceImage
 from pipeline.types import Notice
 
@@ -170,9 +170,10 @@ def _metadata(image: Any) -> Metadata:
     resolution = (image.xres, image.yres)
     # libvips says 1 px/mm where a TIFF or WebP file says nothing.
     told = vips.field(image, "resolution-unit") is not None or resolution != (1.0, 1.0)
+    exif = vips.field(image, "exif-data")
     texts = {name: image.get(name) for name in image.get_fields() if name.startswith(_TEXTS)}
     return Metadata(
-        exif=vips.field(image, "exif-data"),
+        exif=without_thumbnail(exif) if exif is not None else None,
         xmp=vips.field(image, "xmp-data"),
         iptc=vips.field(image, "iptc-data"),
         texts={name: text for name, text in texts.items() if isinstance(text, str)},

@@ -6,6 +6,7 @@ Blobs travel as they are: libvips sets orientation, size and resolution inside t
 from __future__ import annotations
 
 import re
+import struct
 from dataclasses import dataclass, field
 from enum import StrEnum
 from xml.parsers import expat
@@ -45,6 +46,20 @@ class Metadata:
         return Metadata(resolution=self.resolution)
 
 
+def without_thumbnail(exif: bytes) -> bytes:
+    """An EXIF block that ends after its first directory: the thumbnail shows the picture as it was, or more of it."""
+    frame = len(_EXIF_FRAME) if exif.startswith(_EXIF_FRAME) else 0
+    order = "<" if exif[frame : frame + 2] == b"II" else ">"
+    cut = bytearray(exif)
+    try:
+        (first,) = struct.unpack_from(order + "I", cut, frame + 4)
+        (count,) = struct.unpack_from(order + "H", cut, frame + first)
+        struct.pack_into(order + "I", cut, frame + first + 2 + 12 * count, 0)
+    except struct.error:
+        return exif  # too short to hold one
+    return bytes(cut)
+
+
 def mark(xmp: bytes | None, source_type: SourceType) -> bytes:
     """An XMP packet that says how the pixels came about; every other word of the packet stays as it is.
 
@@ -73,6 +88,7 @@ def is_sound(xmp: bytes) -> bool:
     return not declared
 
 
+_EXIF_FRAME = b"Exif\0\0"
 _EMPTY_PACKET = (
     b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?>'
     b'<x:xmpmeta xmlns:x="adobe:ns:meta/">'
@@ -81,9 +97,11 @@ _EMPTY_PACKET = (
 )
 _END_OF_RDF = re.compile(rb"</rdf:RDF\s*>")
 _ABOUT = re.compile(rb"""\brdf:about\s*=\s*(?P<value>"[^"]*"|'[^']*')""")
-#: The property as an attribute, as an element with text, and as an empty element.
+#: What we append; else the property as an attribute, as an element with text, and as an empty element.
 _OLD_MARK = re.compile(
-    rb"""\s[\w.-]+:DigitalSourceType\s*=\s*(?:"[^"]*"|'[^']*')"""
+    rb"""<rdf:Description rdf:about=(?:"[^"]*"|'[^']*') xmlns:Iptc4xmpExt="[^"]*" """
+    rb"""Iptc4xmpExt:DigitalSourceType="[^"]*"/>"""
+    rb"""|\s[\w.-]+:DigitalSourceType\s*=\s*(?:"[^"]*"|'[^']*')"""
     rb"|<(?P<name>[\w.-]+:DigitalSourceType)\b[^>]*(?:/>|>[^<]*</(?P=name)\s*>)"
 )
 _DESCRIPTION = b'<rdf:Description rdf:about=%s xmlns:Iptc4xmpExt="%s" Iptc4xmpExt:DigitalSourceType="%s"/>'

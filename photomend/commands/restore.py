@@ -159,7 +159,7 @@ def restore(
     weights_dir: Annotated[
         Path | None,
         typer.Option(
-            help="Where `photomend models fetch` put weights [default: PHOTOMEND_WEIGHTS_DIR]",
+            help="Where `photomend models fetch` put weights (default: PHOTOMEND_WEIGHTS_DIR)",
             rich_help_panel=_MACHINE,
             show_default=False,
         ),
@@ -167,7 +167,7 @@ def restore(
     device: Annotated[
         str | None,
         typer.Option(
-            help="auto, cpu, cuda:0 … [default: PHOTOMEND_DEVICE, auto]", rich_help_panel=_MACHINE, show_default=False
+            help="auto, cpu, cuda:0 … (default: PHOTOMEND_DEVICE, auto)", rich_help_panel=_MACHINE, show_default=False
         ),
     ] = None,
     precision: Annotated[
