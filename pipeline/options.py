@@ -24,7 +24,7 @@ class RestoreOptions:
     model: str | None = None
     scale: float = 2.0  #: final size / input size, 1 to 4
     background: str = "auto"  #: an upsampler's name in weights.toml, ``none`` (Lanczos) or ``auto``
-    denoise: float = 0.5  #: realesr-general-x4v3 only; 1 = the denoising twin, 0 = the other
+    denoise: float = 0.5  #: realesr-general-x4v3 only; 1 = it alone, 0 = its twin that keeps noise
     tile_px: int = 0  #: 0 = by memory
     strength: float = 1.0  #: 0 = the original face's pixels exactly, 1 = the network's
     faces: FaceChoice = "all"

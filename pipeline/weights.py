@@ -85,6 +85,10 @@ class WeightStore:
         """Every file known by name, present or not."""
         return tuple(self._entries.values())
 
+    def known(self) -> tuple[WeightEntry, ...]:
+        """``entries`` and the preview pack's, even where that is not allowed."""
+        return tuple(({entry.name: entry for entry in _shipped_entries()} | self._entries).values())
+
     def find(self, name: str) -> WeightEntry:
         """The entry of this name.
 

@@ -26,6 +26,8 @@ class Network:
 
     module: nn.Module
     architecture: str
+    signed: bool = True  #: values in and out are in [-1, 1], else [0, 1]; restorers and parsers only
+    has_noise: bool = False  #: takes noise maps, so that a seed means something
     scale: int = 1  #: output size / input size
     receptive_px: int = 0  #: how far, in input pixels, an output pixel sees; upsamplers only
     multiple_px: int = 1  #: input sides must be multiples of this; upsamplers only
@@ -54,6 +56,11 @@ def build(architecture: str, state: State, *, name: str) -> Network:
 def can_build(architecture: str) -> bool:
     """Whether there is a network for this architecture here."""
     return architecture in BUILDERS
+
+
+def has_noise(architecture: str) -> bool:
+    """Whether this architecture's networks take noise, without loading one."""
+    return architecture in WITH_NOISE
 
 
 def _load(module: nn.Module, state: State, *, architecture: str, name: str) -> None:
@@ -85,7 +92,7 @@ def _gfpgan_clean(state: State) -> Network:
     multiplier = round(widest / gfpgan_clean.channels(size, narrow=narrow, multiplier=1)) or 1
     style = state["stylegan_decoder.style_mlp.1.weight"].shape[0]
     module = gfpgan_clean.GFPGANv1Clean(size, style=style, narrow=narrow, multiplier=multiplier)
-    return Network(module=module, architecture="gfpgan-clean")
+    return Network(module=module, architecture="gfpgan-clean", has_noise=True)
 
 
 def _retinaface(backbone: retinaface.Backbone) -> Callable[[State], Network]:
@@ -148,3 +155,6 @@ BUILDERS: dict[str, Callable[[State], Network]] = {
     "rrdb": _rrdb,
     "srvgg": _srvgg,
 }
+
+#: Architectures whose networks add noise.
+WITH_NOISE = frozenset({"gfpgan-clean"})

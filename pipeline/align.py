@@ -1,0 +1,70 @@
+"""Cuts aligned faces out of a picture, and warps without aliasing. Pure; never writes to its inputs."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.geometry import CROP_PX, bounds, compose, enlarge, invert, scale_of, shift
+from pipeline.types import Affine, FloatImage
+
+#: What lies outside the picture in a crop: the grey that GFPGAN was trained with, RGB.
+#: Source: facexlib's align_warp_face, (135, 133, 132) in BGR.
+OUTSIDE_RGB = (132 / 255, 133 / 255, 135 / 255)
+
+#: Warps that shrink by more than this are preceded by an area average: between full and half size linear
+#: interpolation reads every source pixel, below that it would skip some, and fine detail would alias.
+SHRINK_LIMIT = 0.5
+
+#: Source pixels beyond the crop's own region that interpolation may read.
+MARGIN_PX = 4
+
+
+def crop(image: FloatImage, source_to_crop: Affine) -> FloatImage:
+    """The aligned face (512, 512, 3); what the picture does not cover is grey.
+
+    Convention: ``image`` (H, W, 3) float32 RGB in [0, 1], any size; ``source_to_crop`` maps pixel centres.
+    Source: facexlib's align_warp_face (linear interpolation); see tests/parity/test_align_parity.py.
+    """
+    height, width = image.shape[:2]
+    x0, y0, x1, y1 = bounds(invert(source_to_crop), (0, 0, CROP_PX - 1, CROP_PX - 1))
+    reach = MARGIN_PX + max(1.0, 1 / scale_of(source_to_crop))
+    left, top = max(0, math.floor(x0 - reach)), max(0, math.floor(y0 - reach))
+    right, bottom = min(width, math.ceil(x1 + reach) + 1), min(height, math.ceil(y1 + reach) + 1)
+    if left >= right or top >= bottom:
+        return np.full((CROP_PX, CROP_PX, 3), OUTSIDE_RGB, np.float32)
+    # Only the face's region: OpenCV refuses pictures above 32,767 px, and shrinking reads no more than needed.
+    region = image[top:bottom, left:right]
+    return warp(region, compose(shift(left, top), source_to_crop), (CROP_PX, CROP_PX), outside=OUTSIDE_RGB)
+
+
+def warp(
+    image: NDArray[np.float32],
+    matrix: Affine,
+    size: tuple[int, int],
+    *,
+    outside: tuple[float, float, float] = (0, 0, 0),
+    interpolation: int = cv2.INTER_LINEAR,
+) -> NDArray[np.float32]:
+    """The picture under a similarity, at ``size`` (width, height); averaged first where it shrinks a lot.
+
+    Convention: ``image`` (H, W) or (H, W, C) float32; ``matrix`` maps its pixel centres to the result's.
+    """
+    factor = math.floor(1 / max(scale_of(matrix), 1e-6)) if scale_of(matrix) < SHRINK_LIMIT else 1
+    if factor > 1:
+        image, matrix = _averaged(image, matrix, factor)
+    return np.asarray(
+        cv2.warpAffine(image, matrix, size, flags=interpolation, borderMode=cv2.BORDER_CONSTANT, borderValue=outside),
+        np.float32,
+    )
+
+
+def _averaged(image: NDArray[np.float32], matrix: Affine, factor: int) -> tuple[NDArray[np.float32], Affine]:
+    """The picture's means over blocks of ``factor`` pixels, and the matrix from those."""
+    height, width = image.shape[:2]
+    across, down = max(1, width // factor), max(1, height // factor)
+    small = cv2.resize(image, (across, down), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.float32), compose(enlarge(width / across, height / down), matrix)

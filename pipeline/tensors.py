@@ -1,0 +1,36 @@
+"""Arrays to tensors and back: the only place that changes layout, channel order and value range."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.types import FloatImage
+
+
+def to_batch(images: Sequence[FloatImage], *, device: torch.device, signed: bool) -> torch.Tensor:
+    """(B, 3, H, W) float32 RGB on ``device``, in [-1, 1] when ``signed``, else [0, 1]; from B equal-sized pictures."""
+    batch = torch.from_numpy(np.stack(images)).to(device).permute(0, 3, 1, 2)
+    # The permuted tensor already lies in channels-last order, which is what the convolutions like best.
+    return batch * 2 - 1 if signed else batch
+
+
+def from_batch(batch: torch.Tensor, *, signed: bool) -> list[FloatImage]:
+    """B pictures (H, W, 3) float32 in [0, 1], clipped, each with memory of its own; not-a-number stays."""
+    values = (batch + 1) / 2 if signed else batch
+    array = values.float().clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
+    return [np.ascontiguousarray(image) for image in array]
+
+
+def to_bgr_minus(image: FloatImage, mean: tuple[float, float, float], *, device: torch.device) -> torch.Tensor:
+    """(1, 3, H, W) float32 BGR in 0 to 255 minus ``mean``, as networks of Caffe's time take it."""
+    rgb = torch.from_numpy(np.array(image, np.float32)).to(device)
+    return (rgb.flip(-1) * 255 - torch.tensor(mean, device=device)).permute(2, 0, 1)[None]
+
+
+def to_array(tensor: torch.Tensor) -> NDArray[np.float32]:
+    """The tensor's values as an array of its own."""
+    return np.array(tensor.float().cpu().numpy())
