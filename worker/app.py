@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-from pipeline.restorer import Restorer
 
+from pipeline.restorer import Restorer
 from pipeline.weights import WeightStore
 from worker.consumer import create_app
 from worker.restoring import Restoring

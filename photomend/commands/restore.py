@@ -304,10 +304,9 @@ def _mender(run: _Run, options: JobOptions, layout: Layout, weights_dir: Path | 
     Raises:
         PipelineError: no weights, no such device, or an option that the model cannot honour.
     """
-    from pipeline.restorer import Restorer
-
     from photomend.mending import Mender
     from pipeline.codec import Limits
+    from pipeline.restorer import Restorer
     from pipeline.weights import WeightStore
     from worker.mapping import restore_options
     from worker.settings import WorkerSettings
