@@ -175,7 +175,7 @@ class BlobStore:
             ObjectDenied, StorageUnavailable: see ``head``.
         """
         size, md5, sha256 = _digests(data)
-        words = dict(metadata or {}) | {SHA256_METADATA: sha256}
+        words = {SHA256_METADATA: sha256} | dict(metadata or {})
         extra = {"ContentDisposition": _attachment(filename)} if filename else {}
         with _translated(ref.uri):
             answer = self._s3.put_object(

@@ -1,8 +1,7 @@
 """Celery as the way in which a worker hears of a job: the message is an id and nothing else.
 
 It may be lost, doubled, delayed or forged: only the record grants a claim, and an unclaimed job is sent again. So
-acks are early, Celery retries nothing, and there is no result backend. Settings and their reasons: reliability notes
-in README, "Queue".
+acks are early, Celery retries nothing, and there is no result backend.
 """
 
 from __future__ import annotations

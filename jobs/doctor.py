@@ -1,0 +1,83 @@
+"""Names, and repairs, whatever does not fit together in the store.
+
+The scripts keep these invariants by themselves; the doctor is for what they cannot foresee: a Redis restored from an
+old copy, a hand that edited keys, a bug. Each job is looked at, and mended, in one Lua call, so it may run at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from jobs.connection import PREFIX, Scripts, translated
+from jobs.model import JobId, Priority
+
+#: Names of indices whose members are job ids.
+_INDICES = ("index:", "backlog:", "sent:", "leases", "deadlines", "expiry", "retire")
+_LANES = tuple(str(priority) for priority in Priority)
+#: Keys, and members of one index, looked at in one round trip.
+_BATCH = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Violation:
+    """One thing that does not fit."""
+
+    subject: str  #: a job id
+    problem: str  #: for an operator
+
+
+class Doctor:
+    """Looks through the whole store; time and traffic grow with the number of records."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._redis = client
+        self._scripts = Scripts(client)
+
+    def examine(self, *, repair: bool = False) -> Iterator[Violation]:
+        """Every violation; with ``repair`` it has been mended when it comes.
+
+        Raises:
+            StoreUnavailable: Redis did not answer.
+        """
+        indices, ids = [], []
+        for key in self._keys():
+            name = key.removeprefix(PREFIX)
+            if name.startswith("job:"):
+                ids.append(JobId(name.removeprefix("job:")))
+            elif name.startswith(_INDICES):
+                indices.append(key)
+            if len(ids) == _BATCH:
+                yield from self.examine_jobs(ids, repair=repair)
+                ids = []
+        yield from self.examine_jobs(ids, repair=repair)
+        for key in indices:
+            yield from self._examine_index(key, repair=repair)
+
+    def examine_jobs(self, ids: Sequence[JobId], *, repair: bool = False) -> Iterator[Violation]:
+        """The same for these jobs only.
+
+        Raises:
+            StoreUnavailable: Redis did not answer.
+        """
+        if ids:
+            args = [int(repair), ",".join(_LANES), *ids]
+            flat = self._scripts.call("mend", keys=[f"{PREFIX}leases"], args=args)
+            for job_id, problem in zip(flat[::2], flat[1::2], strict=True):
+                yield Violation(subject=job_id, problem=problem)
+
+    def _examine_index(self, key: str, *, repair: bool) -> Iterator[Violation]:
+        with translated():
+            members = [member for member, _ in self._redis.zscan_iter(key, count=_BATCH)]
+        for start in range(0, len(members), _BATCH):
+            args = [int(repair), *members[start : start + _BATCH]]
+            for job_id in self._scripts.call("drop", keys=[key], args=args):
+                yield Violation(subject=job_id, problem=f"entry in {key.removeprefix(PREFIX)} without a record")
+
+    def _keys(self) -> Iterator[str]:
+        with translated():
+            keys: Any = self._redis.scan_iter(match=f"{PREFIX}*", count=_BATCH)
+            yield from keys

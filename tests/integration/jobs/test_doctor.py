@@ -1,0 +1,77 @@
+"""Hand-made corruption of every kind is named, mended, and the job ends as it should."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from jobs.doctor import Doctor
+from jobs.model import Job, Priority
+from jobs.states import JobState
+from jobs.store import JobStore
+
+P = "{photomend}:"
+CORRUPTIONS: dict[str, tuple[JobState, Callable[[JobStore, Job], object]]] = {
+    "queued, waits nowhere": (
+        JobState.QUEUED,
+        lambda s, j: s._redis.zrem(f"{P}backlog:interactive:local", j.id) and s._redis.delete(f"{P}ring:interactive"),
+    ),
+    "queued, tenant not in the ring": (JobState.QUEUED, lambda s, j: s._redis.delete(f"{P}ring:interactive")),
+    "queued, in backlog and sent": (JobState.QUEUED, lambda s, j: s._redis.zadd(f"{P}sent:interactive", {j.id: 9e9})),
+    "queued, in the wrong lane": (JobState.QUEUED, lambda s, j: s._redis.zadd(f"{P}sent:batch", {j.id: 1})),
+    "queued, deadline forgotten": (JobState.QUEUED, lambda s, j: s._redis.delete(f"{P}deadlines")),
+    "queued, has a lease": (JobState.QUEUED, lambda s, j: s._redis.zadd(f"{P}leases", {j.id: 1})),
+    "queued, would vanish": (JobState.QUEUED, lambda s, j: s._redis.expire(f"{P}job:{j.id}", 100)),
+    "queued, not listed": (JobState.QUEUED, lambda s, j: s._redis.delete(f"{P}index:local:queued")),
+    "processing, no lease": (JobState.PROCESSING, lambda s, j: s._redis.delete(f"{P}leases")),
+    "processing, still sent": (JobState.PROCESSING, lambda s, j: s._redis.zadd(f"{P}sent:interactive", {j.id: 1})),
+    "processing, listed twice": (
+        JobState.PROCESSING,
+        lambda s, j: s._redis.zadd(f"{P}index:local:failed", {j.id: 1}),
+    ),
+    "succeeded, never expires": (JobState.SUCCEEDED, lambda s, j: s._redis.delete(f"{P}expiry")),
+    "expired, never retires": (JobState.EXPIRED, lambda s, j: s._redis.delete(f"{P}retire")),
+}
+
+
+def names(store: JobStore, *, repair: bool = False) -> list[str]:
+    return [f"{v.subject}: {v.problem}" for v in Doctor(store._redis).examine(repair=repair)]
+
+
+@pytest.mark.parametrize("state", list(JobState))
+def test_a_sound_store_has_nothing_to_mend(store: JobStore, in_state: Callable[..., Job], state: JobState) -> None:
+    in_state(state, deadline_s=900.0)
+    assert names(store) == []
+
+
+@pytest.mark.parametrize("kind", CORRUPTIONS)
+def test_each_corruption_is_named_and_mended(store: JobStore, in_state: Callable[..., Job], kind: str) -> None:
+    state, corrupt = CORRUPTIONS[kind]
+    job = in_state(state, deadline_s=900.0)
+    corrupt(store, job)
+    found = names(store)
+    assert found
+    assert all(job.id in name for name in found)
+    assert names(store) == found, "naming changes nothing"
+    assert names(store, repair=True) == found
+    assert names(store) == []
+    assert store.get(job.id) == job, "the record is right; the indices follow it"
+
+
+def test_a_mended_job_is_served_again(store: JobStore, in_state: Callable[..., Job]) -> None:
+    job = in_state(JobState.QUEUED)
+    store._redis.delete(f"{P}backlog:interactive:local", f"{P}ring:interactive")
+    assert store.take(credits=1, priority=Priority.INTERACTIVE) == ()
+    names(store, repair=True)
+    assert store.take(credits=1, priority=Priority.INTERACTIVE) == (job.id,)
+
+
+@pytest.mark.parametrize("state", list(JobState))
+def test_entries_of_a_lost_record_are_dropped(store: JobStore, in_state: Callable[..., Job], state: JobState) -> None:
+    job = in_state(state, deadline_s=900.0)
+    store._redis.delete(f"{P}job:{job.id}")
+    found = names(store, repair=True)
+    assert found
+    assert all("without a record" in name for name in found)
+    assert names(store) == []
