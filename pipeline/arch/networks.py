@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from pipeline.arch import gfpgan_clean, parsenet, retinaface, upsamplers
+from pipeline.arch import gfpgan_clean, parsenet, preview, retinaface, upsamplers
 from pipeline.errors import WeightsCorrupt
 
 State = Mapping[str, Tensor]
@@ -95,6 +95,10 @@ def _gfpgan_clean(state: State) -> Network:
     return Network(module=module, architecture="gfpgan-clean", has_noise=True)
 
 
+def _preview_restorer(_: State) -> Network:
+    return Network(module=preview.PreviewRestorer(), architecture="preview-restorer", signed=False)
+
+
 def _retinaface(backbone: retinaface.Backbone) -> Callable[[State], Network]:
     def builder(_: State) -> Network:
         return Network(module=retinaface.build(backbone), architecture=f"retinaface-{backbone}")
@@ -149,6 +153,7 @@ def _count(state: State, pattern: str) -> int:
 #: Builders by the architecture's name in weights.toml.
 BUILDERS: dict[str, Callable[[State], Network]] = {
     "gfpgan-clean": _gfpgan_clean,
+    "preview-restorer": _preview_restorer,
     "retinaface-resnet50": _retinaface("resnet50"),
     "retinaface-mobilenet0.25": _retinaface("mobile0.25"),
     "parsenet": _parsenet,
