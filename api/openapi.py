@@ -9,7 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from api import problems as table
-from api.schemas import EXAMPLE_JOB_ID, EXAMPLE_UPLOAD_ID, JobRequest, UploadRequest, Wishes
+from api.schemas import EXAMPLE_JOB_ID, EXAMPLE_UPLOAD_ID, JobRequest, UploadRequest, Wishes, example_job
 
 DESCRIPTION = """Mends old and degraded photos of people. A job names a picture; workers restore it; the result is
 fetched by a presigned URL. Every error is an RFC 9457 problem with a stable `code`."""
@@ -136,6 +136,9 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
     for model in (JobRequest, UploadRequest, Wishes):
         schemas |= _with_definitions(model)
     schemas["Problem"] = PROBLEM_SCHEMA
+    # Here and not on the models: the framework drops nulls from examples, and a job has members that are null.
+    schemas["JobView"]["examples"] = [example_job()]
+    schemas["JobPage"]["examples"] = [{"jobs": [example_job()], "next_cursor": None}]
     return document
 
 

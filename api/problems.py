@@ -80,6 +80,9 @@ TABLE: dict[str, Row] = {
     "quota_exceeded": _row(429, "Too many unfinished jobs", "Wait until some of your jobs have finished."),
     # ours
     "internal": _row(500, "Something went wrong on our side", "Try again; if it stays, tell the operator the time."),
+    "unreadable_record": _row(
+        500, "The job's record cannot be read", "Try again in a few minutes; if it stays, tell the operator the id."
+    ),
     "input_not_found": _row(502, "The storage did not take the file", "Tell the operator: the bucket does not exist."),
     "input_denied": _row(502, "The storage did not take the file", "Tell the operator: the storage refused us."),
     "input_too_many_bytes": _row(413, "The input file is larger than allowed", "Send a smaller file."),

@@ -266,7 +266,18 @@ def get_models(service: Here) -> dict[str, Any]:
     "/problems/{code}",
     tags=["documentation"],
     summary="What an error code means",
-    responses=errors("not_found"),
+    responses=errors("not_found")
+    | {
+        200: {
+            "description": "What every problem of the code says",
+            "content": {
+                "application/json": {
+                    "schema": {"$ref": "#/components/schemas/Problem"},
+                    "example": problems.body("job_not_found"),
+                }
+            },
+        }
+    },
 )
 def get_problem(code: str) -> dict[str, Any]:
     """What the ``type`` of a problem leads to."""

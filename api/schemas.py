@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
 
 from jobs.model import LOCAL_TENANT, Artifact, Job, JobId, ObjectRef, Result
-from jobs.options import BIT_DEPTHS, CHOICES, FLOATS, INTS, OPTIONAL, OUTPUTS, RANGES, JobOptions
+from jobs.options import BIT_DEPTHS, CHOICES, FLOATS, INTS, MAX_SUFFIX, OPTIONAL, OUTPUTS, RANGES, JobOptions
 from jobs.states import JobState
 from jobs.view import public_view
 
@@ -48,13 +48,20 @@ def _option_schema(name: str, default: Any) -> dict[str, Any]:
     elif isinstance(default, bool):
         schema = {"type": "boolean"}
     elif name == "outputs":
-        schema = {"type": "array", "items": {"type": "string", "enum": list(OUTPUTS)}, "minItems": 1}
+        schema = {
+            "type": "array",
+            "items": {"type": "string", "enum": list(OUTPUTS)},
+            "minItems": 1,
+            "uniqueItems": True,
+        }
     if name in CHOICES:
         schema["enum"] = list(CHOICES[name])
     if name == "bit_depth":
         schema = {"enum": [*BIT_DEPTHS, 8, 16]}
     if name in RANGES:
         schema |= dict(zip(("minimum", "maximum"), RANGES[name], strict=True))
+    if name == "suffix":
+        schema |= {"maxLength": MAX_SUFFIX, "pattern": r"^[\w.\-]*$"}
     if name == "tile_px":
         schema |= {"anyOf": [{"const": 0}, {"minimum": 128, "maximum": 2048}]}
     if name in OPTIONAL:
@@ -237,18 +244,12 @@ class JobView(BaseModel):
     metadata: dict[str, str]
     replay_of: str | None
 
-    model_config = ConfigDict(json_schema_extra=lambda schema: schema.update(examples=[example_job()]))
-
 
 class JobPage(BaseModel):
     """Some jobs, newest first."""
 
     jobs: list[JobView]
     next_cursor: str | None = Field(description="For the next page; null on the last")
-
-    model_config = ConfigDict(
-        json_schema_extra=lambda schema: schema.update(examples=[{"jobs": [example_job()], "next_cursor": None}])
-    )
 
 
 def example_job() -> dict[str, Any]:

@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+import jsonschema
 import pytest
 
 from api.problems import TABLE
 from jobs.errors import JobsError
 from photomend.stack.redis import RedisServer
 from tests.integration.api.conftest import Service, make_settings, problem
+
+
+def test_answers_have_the_form_that_the_documentation_promises(service):
+    document = service.call("GET", "/openapi.json").json()
+
+    def check(name, value):
+        schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+        jsonschema.Draft202012Validator(schema).validate(value)
+
+    said = [service.submit(metadata={"a": "b"}) for _ in range(3)]
+    service.finish(service.claim(said[0]["id"]))
+    service.fail(service.claim(said[1]["id"]))
+    service.beat(service.claim(said[2]["id"]), "detect", 10)
+    read = [service.call("GET", job["urls"]["self"]).json() for job in said]
+    assert [job["status"] for job in read] == ["succeeded", "failed", "processing"]
+    for job in [*said, *read]:
+        check("JobView", job)
+    check("JobPage", service.call("GET", "/v1/jobs").json())
+    check("UploadView", service.call("POST", "/v1/uploads", json={"content_type": "image/png", "size": 9}).json())
+    check("ModelsView", service.call("GET", "/v1/models").json())
+    check("Problem", service.call("GET", "/nothing").json())
+    check("Problem", service.call("GET", f"{said[1]['urls']['self']}/result").json())
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/v1", "/v1/jobs/", "/v1/batches", "/v1/jobs/a/b/c", "/problems/none"])
