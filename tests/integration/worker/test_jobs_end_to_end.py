@@ -10,14 +10,13 @@ from jobs.model import JobId, ObjectRef, Priority
 from jobs.options import JobOptions
 from jobs.queue import QUEUES
 from jobs.states import JobState
-from tests.integration.worker.fleet import Fleet, png, wait_for
+from tests.fleet import Fleet, png, wait_for
 
 pytestmark = pytest.mark.slow
 
 
-def test_a_job_goes_from_the_bucket_through_a_worker_back_into_the_bucket(fleet: Fleet) -> None:
-    fleet.keeper()
-    fleet.worker()
+def test_a_job_goes_from_the_bucket_through_a_worker_back_into_the_bucket(working_fleet: Fleet) -> None:
+    fleet = working_fleet
     job_id = fleet.submit(fleet.upload(), options=JobOptions(outputs=("image", "comparison", "provenance"), seed=1500))
     percents = []
 
@@ -46,9 +45,8 @@ def test_a_job_goes_from_the_bucket_through_a_worker_back_into_the_bucket(fleet:
     assert len(fleet.history("ended", job_id)) == 1
 
 
-def test_what_is_wrong_with_a_job_is_told_by_a_code_and_a_sentence(fleet: Fleet) -> None:
-    fleet.keeper()
-    fleet.worker()
+def test_what_is_wrong_with_a_job_is_told_by_a_code_and_a_sentence(working_fleet: Fleet) -> None:
+    fleet = working_fleet
     photo = fleet.upload()
     nowhere = ObjectRef(bucket="no-such-bucket-anywhere", key="x.png")
     jobs: dict[str, tuple[JobId, str]] = {
@@ -74,20 +72,18 @@ def test_what_is_wrong_with_a_job_is_told_by_a_code_and_a_sentence(fleet: Fleet)
     assert fleet.ended(fleet.submit(photo)).state is JobState.SUCCEEDED
 
 
-def test_a_file_over_the_limits_is_refused_before_it_is_read(fleet: Fleet) -> None:
-    fleet.keeper()
-    fleet.worker(PHOTOMEND_MAX_UPLOAD_BYTES="5000", PHOTOMEND_MAX_PIXELS="10000")
-    too_many_bytes = fleet.submit(fleet.upload(b"x" * 5001, "in/heavy"))
-    too_many_pixels = fleet.submit(fleet.upload(png(200, 60), "in/wide"))
+def test_a_file_over_the_limits_is_refused_before_it_is_read(working_fleet: Fleet) -> None:
+    fleet = working_fleet
+    too_many_bytes = fleet.submit(fleet.upload(b"x" * 100_001, "in/heavy"))
+    too_many_pixels = fleet.submit(fleet.upload(png(400, 260), "in/wide"))
     for job_id, code in ((too_many_bytes, "input_too_many_bytes"), (too_many_pixels, "image_too_large")):
         failure = fleet.ended(job_id).failure
         assert failure is not None
         assert failure.code == code
 
 
-def test_a_running_job_is_canceled_at_its_next_step_and_the_worker_goes_on(fleet: Fleet) -> None:
-    fleet.keeper()
-    fleet.worker()
+def test_a_running_job_is_canceled_at_its_next_step_and_the_worker_goes_on(working_fleet: Fleet) -> None:
+    fleet = working_fleet
     job_id = fleet.submit(fleet.upload(), work_s=15)
     fleet.running(job_id)
     assert fleet.store.cancel(job_id).state is JobState.PROCESSING
@@ -97,9 +93,8 @@ def test_a_running_job_is_canceled_at_its_next_step_and_the_worker_goes_on(fleet
     assert fleet.ended(fleet.submit(fleet.upload())).state is JobState.SUCCEEDED
 
 
-def test_a_job_past_its_deadline_is_stopped_and_failed(fleet: Fleet) -> None:
-    fleet.keeper()
-    fleet.worker()
+def test_a_job_past_its_deadline_is_stopped_and_failed(working_fleet: Fleet) -> None:
+    fleet = working_fleet
     job_id = fleet.submit(fleet.upload(), work_s=20, deadline_s=2.0)
     fleet.running(job_id)
 

@@ -24,8 +24,8 @@ from jobs.states import TERMINAL
 from jobs.store import JobStore
 from worker.processes import Plan
 
-ROOT = Path(__file__).parents[3]
-FAKE_APP = "tests.integration.worker.fake_worker:app"
+ROOT = Path(__file__).parents[1]
+FAKE_APP = "tests.fake_worker:app"
 #: Short, so that a lost lease costs a test little; long enough for a busy machine.
 LEASE_S = 2.0
 
@@ -65,10 +65,19 @@ class Fleet:
 
     def worker(self, name: str = "w", *, threads: int = 2, app: str = FAKE_APP, **env: str) -> subprocess.Popen[bytes]:
         """A ready worker process, started by the command line that ``photomend worker`` uses."""
-        command = Plan(name=name, threads=threads).command(app)
-        process = self._start(name, command, {"PHOTOMEND_THREADS": str(threads)} | env)
-        wait_for(lambda: self.slots_of(process), what=f"{name} is ready", within_s=40)
-        return process
+        return self.workers(name, threads=threads, app=app, **env)[0]
+
+    def workers(
+        self, *names: str, threads: int = 1, app: str = FAKE_APP, **env: str
+    ) -> tuple[subprocess.Popen[bytes], ...]:
+        """Several of them, started at once."""
+        processes = []
+        for name in names:
+            command = Plan(name=name, threads=threads).command(app)
+            processes.append(self._start(name, command, {"PHOTOMEND_THREADS": str(threads)} | env))
+        for process in processes:
+            wait_for(lambda p=process: self.slots_of(p), what="the workers are ready", within_s=40)
+        return tuple(processes)
 
     def keeper(self, name: str = "keeper", **env: str) -> subprocess.Popen[bytes]:
         return self._start(name, [sys.executable, "-m", "photomend", "keeper"], env)
