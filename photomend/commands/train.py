@@ -19,7 +19,7 @@ Resume = Annotated[bool, typer.Option("--resume", help="Continue from the checkp
 Init = Annotated[Path | None, typer.Option(help="Weights file to start from instead of random weights.")]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads. Other counts give other last digits.")]
 
-app = typer.Typer(help="Train, evaluate and export the preview weights.", invoke_without_command=True)
+app = typer.Typer(invoke_without_command=True)
 
 #: Figures of a run are shown as means over so many steps.
 SHOWN_EVERY = 20

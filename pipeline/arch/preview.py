@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -36,6 +37,9 @@ class Block(nn.Module):
         super().__init__()
         self.first = nn.Conv2d(width, width, 3, padding=1)
         self.second = nn.Conv2d(width, width, 3, padding=1)
+        # Each block starts as the identity: without normalisation a random residual path diverges early.
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)
         self.scale = nn.Linear(style, width) if style else None
         if self.scale is not None:
             nn.init.zeros_(self.scale.weight)
@@ -44,7 +48,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, style: Tensor | None = None) -> Tensor:
         y = F.leaky_relu(self.first(x), 0.2, inplace=True)
         if self.scale is not None:
-            y = y * (1 + self.scale(style))[:, :, None, None]
+            y = y * (2 * torch.sigmoid(self.scale(style)))[:, :, None, None]  # bounded, 1 at the start
         return x + self.second(y)
 
 

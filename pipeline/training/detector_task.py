@@ -23,15 +23,15 @@ SHAPE_SHARES = (0.6, 0.2, 0.2)
 class DetectorTask:
     """Trains facexlib's RetinaFace ``mobile0.25`` from its random start."""
 
-    def __init__(self, material: Material, *, seed: int) -> None:
+    def __init__(self, material: Material, *, seed: int, shapes: tuple[tuple[int, int], ...] = SHAPES) -> None:
         torch.manual_seed(seed)
         self.model = channels_last(build("mobile0.25"))
         self.model.phase = "train"  # type: ignore[assignment]  # scores before the softmax
-        self._material = material
+        self._material, self._shapes = material, shapes
 
     def loss(self, step: int, plan: Plan) -> tuple[Tensor, dict[str, float]]:
         rng = default_rng([plan.seed, step])
-        side, size = SHAPES[int(rng.choice(len(SHAPES), p=SHAPE_SHARES))]
+        side, size = self._shapes[int(rng.choice(len(SHAPES), p=SHAPE_SHARES))]
         scenes = [
             compose(self._material, side=side, rng=default_rng([plan.seed, step, place])) for place in range(size)
         ]

@@ -19,8 +19,6 @@ from pipeline.training.checkpoints import Checkpoint, read_checkpoint, write_che
 
 #: Averaging of the weights: half-life of about 350 steps once the run is older than that.
 AVERAGE_DECAY = 0.998
-#: Gradients with a longer norm are shortened to it.
-GRADIENT_NORM = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +31,7 @@ class Plan:
     warmup: int = 100  #: steps
     decay_from: float = 0.65  #: fraction of the steps after which the rate falls to zero as a cosine
     weight_decay: float = 1e-4
+    gradient_norm: float = 1.0  #: longer gradients are shortened to it
 
     def rate_at(self, step: int) -> float:
         """Learning rate of step ``step`` (from 0)."""
@@ -102,7 +101,7 @@ def _step(task: Task, plan: Plan, step: int, optimizer: torch.optim.Optimizer) -
     loss, figures = task.loss(step, plan)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    norm = nn.utils.clip_grad_norm_(task.model.parameters(), GRADIENT_NORM, error_if_nonfinite=True)
+    norm = nn.utils.clip_grad_norm_(task.model.parameters(), plan.gradient_norm, error_if_nonfinite=True)
     optimizer.step()
     return {"loss": float(loss.detach()), **figures, "norm": float(norm), "rate": plan.rate_at(step)}
 

@@ -43,7 +43,7 @@ from pipeline.training.textures import EVALUATION_PICTURES, TRAINING_PICTURES, p
 from pipeline.weights import preview_folder, read_checkpoint_file, unwrap
 
 #: The runs whose results are shipped.
-RESTORER_PLAN = Plan(steps=3000, seed=0, rate=1e-3)
+RESTORER_PLAN = Plan(steps=3000, seed=0, rate=6e-4, gradient_norm=0.1)
 DETECTOR_PLAN = Plan(steps=4500, seed=0, rate=2e-3)
 #: Steps between checkpoints.
 CHECKPOINT_EVERY = 50
