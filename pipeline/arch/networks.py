@@ -111,6 +111,10 @@ def _parsenet(state: State) -> Network:
     return Network(module=module, architecture="parsenet")
 
 
+def _preview(_: State) -> Network:
+    return Network(module=preview.PreviewRestorer(), architecture="preview", signed=False)
+
+
 def _rrdb(state: State) -> Network:
     first = state["conv_first.weight"]
     scale = {3: 4, 12: 2}.get(first.shape[1])
@@ -157,6 +161,7 @@ BUILDERS: dict[str, Callable[[State], Network]] = {
     "retinaface-resnet50": _retinaface("resnet50"),
     "retinaface-mobilenet0.25": _retinaface("mobile0.25"),
     "parsenet": _parsenet,
+    "preview": _preview,
     "rrdb": _rrdb,
     "srvgg": _srvgg,
 }

@@ -12,16 +12,16 @@ from numpy.random import default_rng
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pipeline.detect import FaceDetector
 from pipeline.training.anchors import overlap
 from pipeline.training.degrade import SEVERITIES, Severity, degrade
 from pipeline.training.faces import Faces, evaluation_pair, to_batch
-from pipeline.training.labels import find_faces
 from pipeline.training.losses import VggDistance, psnr, ssim
-from pipeline.types import Face, FloatImage
+from pipeline.types import Face, FloatImage, compute_here
 
 #: Seed of the published figures' degradations; training uses others.
 EVALUATION_SEED = 20210111
-#: Score from which a detection counts; the pipeline's own default.
+#: Score from which a detection counts; the default of ``RestoreOptions.min_score``.
 MIN_SCORE = 0.5
 #: Overlap (IoU) from which two boxes are the same face.
 SAME_FACE_IOU = 0.5
@@ -105,14 +105,20 @@ def detector_recall(
     there = found = extra = 0
     errors: list[float] = []
     for number, picture in enumerate(pictures):
-        truth = find_faces(reference, picture, min_score=MIN_SCORE)
-        answer = find_faces(network, picture, min_score=MIN_SCORE)
+        truth = find_faces(reference, picture)
+        answer = find_faces(network, picture)
         pairs = matches(truth, answer)
         there, found, extra = there + len(truth), found + len(pairs), extra + len(answer) - len(pairs)
         errors += [float(np.linalg.norm(t.landmarks - a.landmarks, axis=1).mean() / t.size_px) for t, a in pairs]
         told(f"{protocol} {number}")
     error = float(np.mean(errors)) if errors else float("nan")
     return Recall(protocol=protocol, there=there, found=found, extra=extra, landmark_error=error)
+
+
+def find_faces(network: nn.Module, image: FloatImage) -> list[Face]:
+    """What the pipeline's detector, on its copies at several sizes, counts as a face with this network."""
+    found = FaceDetector(lambda: network, torch.device("cpu"))(image, compute=compute_here)
+    return [face for face in found if face.score >= MIN_SCORE]
 
 
 def matches(truth: list[Face], answer: list[Face]) -> list[tuple[Face, Face]]:
@@ -159,6 +165,6 @@ def false_alarms(network: nn.Module, pictures: dict[str, NDArray[np.uint8]], *, 
     alarms = {}
     for name, picture in pictures.items():
         image = picture.astype(np.float32) / np.float32(255)
-        alarms[name] = [f.score for f in find_faces(network, image, min_score=MIN_SCORE)]
+        alarms[name] = [f.score for f in find_faces(network, image)]
         told(f"face-free {name}")
     return alarms

@@ -1,4 +1,4 @@
-"""Where the faces are: the real detector's answer on each training crop, and any RetinaFace's answer on a picture."""
+"""Where the faces are: the real detector's answer on each training crop."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.arch.retinaface import anchors, build, decode_boxes, decode_landmarks
-from pipeline.compat import nms
-from pipeline.training.detector_task import network_input
+from pipeline.arch.retinaface import build
+from pipeline.detect import detect_once
 from pipeline.training.faces import Faces
 from pipeline.training.scenes import Label
 from pipeline.types import Face, FloatImage
@@ -21,8 +20,6 @@ from pipeline.types import Face, FloatImage
 SURE = 0.8
 #: ... and sees nothing else from this score on, lest a neighbour's face be taught as background.
 SEEN = 0.25
-#: Of boxes that overlap more than this the best is kept. Source: RetinaFace's published test code.
-NMS_IOU = 0.4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,21 +37,12 @@ def load_detector(tensors: dict[str, Tensor]) -> nn.Module:
     return network.eval()
 
 
-@torch.inference_mode()
-def find_faces(network: nn.Module, image: FloatImage, *, min_score: float) -> list[Face]:
-    """Faces in one picture (H, W, 3) RGB in [0, 1] at its own size, best first; one pass, no filters."""
-    boxes, scores, landmarks = network(network_input([image]))
-    priors = anchors(image.shape[0], image.shape[1])
-    sure = scores[0, :, 1] >= min_score
-    corner, point = decode_boxes(boxes[0][sure], priors[sure]), decode_landmarks(landmarks[0][sure], priors[sure])
-    score = scores[0, :, 1][sure]
+def find_once(network: nn.Module, image: FloatImage, *, min_score: float) -> list[Face]:
+    """Faces in one picture (H, W, 3) RGB in [0, 1] at its own size alone, best first."""
+    boxes, landmarks, scores = detect_once(network, image, device=torch.device("cpu"), threshold=min_score)
     return [
-        Face(
-            box=tuple(float(v) for v in corner[i]),  # type: ignore[arg-type]
-            landmarks=point[i].numpy().copy(),
-            score=float(score[i]),
-        )
-        for i in nms(corner, score, NMS_IOU).tolist()
+        Face(box=(float(box[0]), float(box[1]), float(box[2]), float(box[3])), landmarks=points, score=float(score))
+        for box, points, score in zip(boxes, landmarks, scores, strict=True)
     ]
 
 
@@ -63,7 +51,7 @@ def label_faces(faces: Faces, network: nn.Module) -> tuple[dict[int, Label], lis
     labels: dict[int, Label] = {}
     skipped: list[Skipped] = []
     for index in range(len(faces)):
-        found = find_faces(network, faces[index], min_score=SEEN)
+        found = find_once(network, faces[index], min_score=SEEN)
         if len(found) == 1 and found[0].score >= SURE:
             labels[index] = Label(box=np.array(found[0].box, np.float32), landmarks=found[0].landmarks)
         else:
