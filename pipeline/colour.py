@@ -67,9 +67,19 @@ class ColourSpace:
         return self.profile is None or _is_srgb(self.kind, self.profile)
 
     @property
+    def is_one_way(self) -> bool:
+        """Whether the profile leads to sRGB but not back, as many scanners' do."""
+        return not self.is_plain and not _leads_back(self.transform_profile)
+
+    @property
     def transform_profile(self) -> bytes:
-        """What to convert by; asked only where ``is_plain`` is false."""
+        """What to convert to sRGB by; asked only where ``is_plain`` is false."""
         return self.profile if self.profile is not None else vips.builtin_profile("cmyk")
+
+    @property
+    def return_profile(self) -> bytes:
+        """What to convert from sRGB by; a press profile without a way back gets the generic one's."""
+        return vips.builtin_profile("cmyk") if self.is_one_way else self.transform_profile
 
 
 SRGB = ColourSpace(kind=Kind.RGB)
@@ -81,6 +91,16 @@ def profile_fits(kind: Kind, profile: bytes) -> bool:
         return False
     try:
         _convert_probe(kind, profile)
+    except vips.VipsFailed:
+        return False
+    # What libvips cannot parse, it silently takes for sRGB; only the way back then fails.
+    return kind is Kind.CMYK or not _is_srgb(kind, profile) or _leads_back(profile)
+
+
+@functools.lru_cache(maxsize=64)
+def _leads_back(profile: bytes) -> bool:
+    try:
+        vips.from_srgb(vips.picture(_probe(Kind.RGB), Kind.RGB.interpretation(16)), profile)
     except vips.VipsFailed:
         return False
     return True
@@ -136,8 +156,11 @@ def carry(base: Plane, before: FloatImage, after: FloatImage, space: ColourSpace
 
 
 def _difference(before: Plane, after: Plane, space: ColourSpace) -> Plane:
-    """(N, 3) twice → (N, C)."""
-    if space.is_plain:
+    """(N, 3) twice → (N, C).
+
+    Without a way back, sRGB's own difference stands in: device values of scanners are encoded much alike.
+    """
+    if space.is_plain or (space.is_one_way and space.kind is not Kind.CMYK):
         delta = after - before
         return delta if space.kind is Kind.RGB else _luma(delta)
     return _in_space(after, space) - _in_space(before, space)
@@ -153,5 +176,5 @@ def _in_space(colours: Plane, space: ColourSpace) -> Plane:
     """(N, 3) working sRGB → (N, C) of the space, in [0, 1]."""
     fine = np.rint(colours[None] * 65535).astype(np.uint16)
     picture = vips.picture(fine, Kind.RGB.interpretation(16))
-    converted: Plane = vips.from_srgb(picture, space.transform_profile)[0].astype(np.float32) / np.float32(65535)
+    converted: Plane = vips.from_srgb(picture, space.return_profile)[0].astype(np.float32) / np.float32(65535)
     return converted

@@ -153,13 +153,18 @@ def _space(image: Any, header: Header) -> tuple[ColourSpace, tuple[Notice, ...]]
             Notice(code="icc_ignored", detail=f"The embedded colour profile is damaged or not for {header.kind}.")
         )
         profile = None
+    space = ColourSpace(kind=header.kind, profile=profile)
+    if space.is_one_way:
+        notices.append(
+            Notice(code="profile_one_way", detail="The profile leads to sRGB only; changes were carried back roughly.")
+        )
     if header.kind is Kind.CMYK and profile is None:
         notices.append(
             Notice(code="cmyk_without_profile", detail="CMYK without a profile was read by a generic press profile.")
         )
     if header.pages > 1:
         notices.append(Notice(code="first_page_only", detail=f"Only the first of {header.pages} pages was processed."))
-    return ColourSpace(kind=header.kind, profile=profile), tuple(notices)
+    return space, tuple(notices)
 
 
 #: Text fields that a format's own loader fills and its saver writes back.

@@ -14,6 +14,7 @@ import numpy as np
 from pipeline import encode, provenance, vips
 from pipeline.codec import DEFAULT_LIMITS, Encoded, Limits, SourceImage, plan, read
 from pipeline.comparison import over_white, side_by_side
+from pipeline.geometry import output_size
 from pipeline.options import OutputOptions, RestoreOptions
 from pipeline.provenance import Evidence
 from pipeline.types import (
@@ -135,7 +136,7 @@ def process(
 
 def _require_writable(source: SourceImage, options: RestoreOptions, output: OutputOptions) -> None:
     """Refuse what cannot be written before the networks work for it."""
-    width, height = round(source.width * options.scale), round(source.height * options.scale)
+    width, height = output_size(source.width, source.height, options.scale)
     plan(source, width=width, height=height, options=output)
 
 

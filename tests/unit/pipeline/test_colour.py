@@ -21,28 +21,38 @@ WIDE = vips.builtin_profile("p3")
 PRESS = vips.builtin_profile("cmyk")
 
 
-def gray_profile(gamma: float = 1.8) -> bytes:
-    """A gray profile of one gamma, by hand (ICC.1:2001-04): Pillow makes none."""
-
-    def described(text: str) -> bytes:
-        words = text.encode() + b"\0"
-        return b"desc\0\0\0\0" + struct.pack(">I", len(words)) + words + bytes(78)
-
+def icc_profile(kind: bytes, space: bytes, pcs: bytes, tags: dict[bytes, bytes]) -> bytes:
+    """An ICC profile by hand (ICC.1:2001-04): Pillow makes sRGB only."""
+    words = b"test\0"
     tags = {
-        b"desc": described("gray"),
+        b"desc": b"desc\0\0\0\0" + struct.pack(">I", len(words)) + words + bytes(78),
         b"cprt": b"text\0\0\0\0none\0",
         b"wtpt": b"XYZ \0\0\0\0" + struct.pack(">iii", 63190, 65536, 54061),
-        b"kTRC": b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0",
-    }
+    } | tags
     at, table, body = 128 + 4 + 12 * len(tags), b"", b""
     for name, content in tags.items():
-        padded = content + bytes(-len(content) % 4)
         table += name + struct.pack(">II", at + len(body), len(content))
-        body += padded
-    size = at + len(body)
-    header = struct.pack(">I", size) + b"\0\0\0\0" + struct.pack(">I", 0x02400000) + b"mntrGRAYXYZ "
+        body += content + bytes(-len(content) % 4)
+    header = struct.pack(">III", at + len(body), 0, 0x02400000) + kind + space + pcs
     header += struct.pack(">6H", 2020, 1, 1, 0, 0, 0) + b"acsp" + bytes(28) + struct.pack(">iii", 63190, 65536, 54061)
     return header.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
+
+
+def gray_profile(gamma: float = 1.8) -> bytes:
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256))
+    return icc_profile(b"mntr", b"GRAY", b"XYZ ", {b"kTRC": curve})
+
+
+def scanner_profile() -> bytes:
+    """RGB to Lab by a table of the cube's corners, and no way back: what many scanners embed."""
+    lab = {0: (0, 128, 128), 1: (82, 207, 20), 2: (224, 49, 209), 3: (248, 106, 222), 4: (136, 208, 195)}
+    lab |= {5: (154, 222, 68), 6: (232, 80, 114), 7: (255, 128, 128)}
+    # The first channel varies slowest: 4 = red, 2 = green, 1 = blue.
+    corners = b"".join(bytes(lab[i]) for i in range(8))
+    straight = bytes(range(256)) * 3
+    matrix = struct.pack(">9i", *[65536 if i % 4 == 0 else 0 for i in range(9)])
+    table = b"mft1\0\0\0\0" + bytes([3, 3, 2, 0]) + matrix + straight + corners + straight
+    return icc_profile(b"scnr", b"RGB ", b"Lab ", {b"A2B0": table})
 
 
 def sources() -> dict[str, bytes]:
@@ -152,3 +162,16 @@ def test_stripping_keeps_the_profile_that_gives_samples_their_meaning():
     source = read(sources()["wide-8"])
     again = read(write(source, source.working, options=OutputOptions(metadata_policy="strip")).data)
     assert again.space.profile == WIDE
+
+
+def test_a_scanner_s_profile_without_a_way_back_is_kept_and_told():
+    source = read(tiff(levels(16, 3), photometric="rgb", iccprofile=scanner_profile()))
+    assert [n.code for n in source.notices] == ["profile_one_way"]
+    image = source.working.copy()
+    image[BOX] = np.clip(image[BOX] + 0.05, 0, 1)
+    again = read(write(source, image, options=KEEP).data)
+    assert again.space.profile == scanner_profile()
+    moved = again.samples.astype(int) - source.samples
+    assert np.median(moved[BOX]) == pytest.approx(0.05 * 65535, abs=2)
+    moved[BOX] = 0
+    assert not moved.any()
