@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from jobs.errors import JobsError
+from jobs.errors import InvalidRequest, JobsError
 from jobs.model import (
     Artifact,
     Callback,
@@ -146,7 +146,7 @@ def job_from_record(job_id: JobId, record: Mapping[str, str]) -> Job:
         if int(record["v"]) > VERSION:
             raise UnreadableRecord(f"{job_id} has a record of form {record['v']}, known is {VERSION}")
         return _job(job_id, record, json.loads(record["spec"]))
-    except (KeyError, ValueError, TypeError) as err:
+    except (KeyError, ValueError, TypeError, InvalidRequest) as err:
         raise UnreadableRecord(f"{job_id}: {err!r}") from err
 
 

@@ -1,0 +1,35 @@
+"""Keys of results and uploads, and names for browsers."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobs.blobs import new_upload_id, result_ref, upload_id_of, upload_ref
+from jobs.model import ObjectRef, TenantId
+from tests import samples
+
+ANNA = TenantId("anna")
+
+
+def test_no_two_attempts_nor_two_tries_write_the_same_key() -> None:
+    job = samples.job(epoch=3)
+    refs = {result_ref("photos", job, "faces/0", "png") for _ in range(100)}
+    assert len(refs) == 100
+    for ref in refs:
+        prefix = f"results/local/{job.id}/3-"
+        assert ref.key.startswith(prefix)
+        assert ref.key.endswith("/faces/0.png")
+        assert ObjectRef.parse(ref.uri) == ref
+
+
+def test_an_upload_is_known_again_by_its_key_for_its_own_tenant_only() -> None:
+    upload_id = new_upload_id()
+    ref = upload_ref("b", ANNA, upload_id)
+    assert upload_id_of(ref, bucket="b", tenant=ANNA) == upload_id
+    assert upload_id_of(ref, bucket="other", tenant=ANNA) is None
+    assert upload_id_of(ref, bucket="b", tenant=TenantId("bert")) is None
+
+
+@pytest.mark.parametrize("key", ["uploads/anna/x", f"results/anna/upl_{'0' * 32}", f"uploads/anna/upl_{'0' * 32}x"])
+def test_what_is_no_upload_is_not_taken_for_one(key: str) -> None:
+    assert upload_id_of(ObjectRef(bucket="b", key=key), bucket="b", tenant=ANNA) is None

@@ -1,0 +1,172 @@
+"""Job ⇄ Redis hash: nothing is lost, defaults cost nothing, newer and damaged records are refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.codec import (
+    OPTIONS_V1,
+    UnreadableRecord,
+    dump_json,
+    job_from_record,
+    job_to_record,
+    result_from_json,
+    result_to_json,
+    spec_to_json,
+)
+from jobs.model import (
+    Artifact,
+    Callback,
+    CallbackEvent,
+    Failure,
+    Job,
+    Notice,
+    ObjectRef,
+    Priority,
+    Progress,
+    Result,
+    TenantId,
+    new_job_id,
+)
+from jobs.options import JobOptions
+from jobs.states import JobState
+from tests import samples
+
+TEXT = st.text(min_size=1, max_size=20)
+JSON = st.dictionaries(TEXT, st.one_of(st.integers(-(10**6), 10**6), TEXT, st.booleans(), st.none()), max_size=3)
+SECONDS = st.integers(1, 4 * 10**15).map(lambda us: us / 1e6)
+KEYS = st.text(st.characters(exclude_categories=["C"], exclude_characters="\\/."), min_size=1, max_size=30)
+REFS = st.builds(ObjectRef, bucket=st.sampled_from(["photos", "a-b.c"]), key=KEYS)
+ARTIFACTS = st.builds(
+    Artifact,
+    part=st.sampled_from(["image", "faces/0"]),
+    ref=REFS,
+    content_type=TEXT,
+    size=st.integers(0, 10**9),
+    sha256=TEXT,
+    filename=TEXT,
+)
+RESULTS = st.builds(
+    Result,
+    artifacts=st.lists(ARTIFACTS, max_size=2).map(tuple),
+    width=st.integers(1, 10**5),
+    height=st.integers(1, 10**5),
+    faces=st.lists(JSON, max_size=2).map(tuple),
+    warnings=st.lists(st.builds(Notice, code=TEXT, detail=TEXT), max_size=2).map(tuple),
+    model=JSON,
+    metrics=st.dictionaries(TEXT, st.floats(0, 1e6), max_size=2),
+)
+OPTIONS = st.builds(
+    JobOptions,
+    scale=st.floats(1, 4),
+    model=st.sampled_from([None, "gfpgan-1.3"]),
+    strength=st.floats(0, 1),
+    outputs=st.sampled_from([("image",), ("mask", "image"), ("image", "provenance")]),
+    seed=st.one_of(st.none(), st.integers(0, 2**63 - 1)),
+    aligned=st.booleans(),
+)
+JOBS = st.builds(
+    Job,
+    id=st.builds(new_job_id),
+    tenant=TEXT.map(TenantId),
+    input=REFS,
+    options=OPTIONS,
+    priority=st.sampled_from(Priority),
+    callback=st.one_of(
+        st.none(),
+        st.builds(
+            Callback,
+            url=TEXT,
+            events=st.lists(st.sampled_from(CallbackEvent), min_size=1, max_size=4, unique=True).map(tuple),
+        ),
+    ),
+    metadata=st.dictionaries(TEXT, TEXT, max_size=3),
+    deadline_s=st.one_of(st.none(), st.floats(0, 1e6)),
+    input_bytes=st.one_of(st.none(), st.integers(0, 10**10)),
+    replay_of=st.one_of(st.none(), st.builds(new_job_id)),
+    state=st.sampled_from(JobState),
+    created_at=SECONDS,
+    started_at=st.one_of(st.none(), SECONDS),
+    completed_at=st.one_of(st.none(), SECONDS),
+    attempt=st.integers(0, 9),
+    epoch=st.integers(0, 99),
+    worker=st.one_of(st.none(), TEXT),
+    lease_until=st.one_of(st.none(), SECONDS),
+    cancel_requested=st.booleans(),
+    progress=st.one_of(
+        st.none(), st.builds(Progress, stage=st.sampled_from(["fetch", "restore"]), percent=st.integers(0, 100))
+    ),
+    revision=st.integers(0, 99),
+    result=st.one_of(st.none(), RESULTS),
+    failure=st.one_of(st.none(), st.builds(Failure, code=TEXT, title=TEXT, detail=TEXT)),
+)
+
+
+@given(JOBS)
+def test_a_job_survives_its_record(job: Job) -> None:
+    record = job_to_record(job)
+    assert all(isinstance(value, str) for value in record.values())
+    assert job_from_record(job.id, record) == job
+
+
+@given(RESULTS)
+def test_the_same_result_is_the_same_text(result: Result) -> None:
+    """The store compares the text to tell a repeated commit from another one."""
+    assert result_to_json(result_from_json(result_to_json(result))) == result_to_json(result)
+
+
+def test_defaults_are_not_stored_and_are_those_of_the_records_time() -> None:
+    assert json.loads(spec_to_json(samples.job())) == {"input": "s3://photos/a.jpg"}
+    words = JobOptions().to_mapping()
+    assert words == OPTIONS_V1, "a default changed: raise codec.VERSION and keep this table for records of version 1"
+    assert {type(v) for v in words.values()} <= {type(None), str, float, int, bool, list}
+
+
+@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(JobOptions)])
+def test_every_option_that_is_not_a_default_is_stored(field: str) -> None:
+    others: dict[str, Any] = {
+        "model": "preview", "scale": 3.0, "background": "none", "denoise": 0.25, "tile_px": 512, "strength": 0.5,
+        "faces": "center", "min_face_px": 9, "max_face_px": 99, "max_faces": 3, "min_score": 0.75, "passes": 2,
+        "aligned": True, "gray": "allow-color", "format": "tiff", "quality": 80, "bit_depth": "16", "suffix": "_x",
+        "outputs": ("mask",), "metadata_policy": "strip", "precision": "exact", "seed": 0,
+    }  # fmt: skip
+    job = samples.job(options=JobOptions(**{field: others[field]}))
+    assert list(json.loads(spec_to_json(job))["options"]) == [field]
+    assert job_from_record(job.id, job_to_record(job)).options == job.options
+
+
+def test_fields_of_a_newer_process_are_passed_over() -> None:
+    job = samples.job(created_at=1.0)
+    assert job_from_record(job.id, job_to_record(job) | {"colour": "blue"}) == job
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"v": "2"},
+        {"v": "x"},
+        {"spec": "{"},
+        {"spec": "[]"},
+        {"state": "lost"},
+        {"seq": ""},
+        {"result": "{}"},
+        {"spec": '{"input":"/etc/passwd"}'},
+        {"spec": '{"input":"s3://photos/a","options":{"scale":9}}'},
+    ],
+)
+def test_a_newer_or_damaged_record_is_refused(damage: dict[str, str]) -> None:
+    job = samples.job(created_at=1.0)
+    with pytest.raises(UnreadableRecord):
+        job_from_record(job.id, job_to_record(job) | damage)
+
+
+def test_json_is_compact_and_the_same_for_the_same_value() -> None:
+    assert dump_json({"b": 1, "a": "ü"}) == '{"a":"ü","b":1}'
+    with pytest.raises(ValueError, match="Out of range"):
+        dump_json({"a": float("nan")})
