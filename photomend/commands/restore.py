@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from photomend import aliases
+
 if TYPE_CHECKING:
     from jobs.options import JobOptions
     from photomend.files import Input, Layout
@@ -25,17 +27,6 @@ class LayoutName(StrEnum):
     FLAT = "flat"
     GFPGAN = "gfpgan"
 
-
-#: The seed project's words → ours. What is not here is passed on as it is, for the options' own check.
-_MODELS = {
-    "1": "gfpgan-1",
-    "1.2": "gfpgan-1.2",
-    "1.3": "gfpgan-1.3",
-    "1.4": "gfpgan-1.4",
-    "RestoreFormer": "restoreformer",
-}
-_BACKGROUNDS = {"realesrgan": "realesrgan-x2plus", "None": "none"}
-_FORMATS = {"jpg": "jpeg", "tif": "tiff"}
 
 _WHAT, _HOW, _FACES, _RESULT, _MACHINE = "Pictures", "Restoration", "Which faces", "Result", "This machine"
 
@@ -192,9 +183,9 @@ def restore(
       photomend restore -i inputs -o results -v 1.3 -s 2 --layout gfpgan     (as GFPGAN's own script)
     """
     words = {
-        "model": _MODELS.get(model, model) if model else None,
+        "model": aliases.MODELS.get(model, model) if model else None,
         "scale": scale,
-        "background": _BACKGROUNDS.get(background, background),
+        "background": aliases.BACKGROUNDS.get(background, background),
         "denoise": denoise,
         "tile_px": tile_px,
         "strength": strength,
@@ -206,7 +197,7 @@ def restore(
         "passes": passes,
         "aligned": aligned,
         "gray": gray,
-        "format": _FORMATS.get(picture_format, picture_format),
+        "format": aliases.FORMATS.get(picture_format, picture_format),
         "quality": quality,
         "bit_depth": bit_depth,
         "suffix": suffix,

@@ -7,15 +7,18 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+
+from photomend import aliases
 
 if TYPE_CHECKING:
     from photomend.client import Client, Job
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 EXIT_FAILED = 1
+_HOW, _JOB = "Restoration", "The job"
 
 Url = Annotated[str, typer.Option("--url", help="Where the service is")]
 JobId = Annotated[str, typer.Argument(help="The job's id, job_…", show_default=False)]
@@ -25,32 +28,72 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the job as JSON on s
 def submit(
     source: Annotated[str, typer.Argument(metavar="FILE|s3://…", help="A picture here, or one in the service's reach")],
     *,
-    model: Annotated[str | None, typer.Option("--model", "-v", help="Face model, such as gfpgan-1.4")] = None,
-    scale: Annotated[
-        float | None, typer.Option("--scale", "-s", "--upscale", min=1, max=4, help="Final size / input size")
+    wait: Annotated[bool, typer.Option("--wait", help="Stay until the job has ended")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Download the picture to here; waits for it", show_default=False),
     ] = None,
-    strength: Annotated[
-        float | None, typer.Option("--strength", "-w", min=0, max=1, help="0 = the original face")
+    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="Stop waiting after this long")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-v", "--version", help="gfpgan-1.4, …, preview", rich_help_panel=_HOW)
+    ] = None,
+    scale: Annotated[
+        float | None, typer.Option("--scale", "-s", "--upscale", help="Final size / input size", rich_help_panel=_HOW)
     ] = None,
     background: Annotated[
-        str | None, typer.Option("--background", "--bg-upsampler", help="auto, none or an upsampler")
+        str | None,
+        typer.Option(
+            "--background", "--bg-upsampler", "--bg_upsampler", help="auto, none, an upsampler", rich_help_panel=_HOW
+        ),
     ] = None,
+    tile_px: Annotated[
+        int | None,
+        typer.Option(
+            "--tile-px", "--bg-tile", "--bg_tile", help="Background tile; 0 = by memory", rich_help_panel=_HOW
+        ),
+    ] = None,
+    strength: Annotated[
+        float | None, typer.Option("--strength", "-w", "--weight", help="0 = the original face", rich_help_panel=_HOW)
+    ] = None,
+    faces: Annotated[str | None, typer.Option(help="all, center or largest", rich_help_panel=_HOW)] = None,
+    only_center: Annotated[
+        bool,
+        typer.Option("--only-center-face", "--only_center_face", help="As --faces center", rich_help_panel=_HOW),
+    ] = False,
+    aligned: Annotated[
+        bool, typer.Option("--aligned", help="It is an aligned face crop", rich_help_panel=_HOW)
+    ] = False,
+    picture_format: Annotated[
+        str | None, typer.Option("--format", "--ext", help="auto, jpeg, png, tiff, webp", rich_help_panel=_HOW)
+    ] = None,
+    suffix: Annotated[str | None, typer.Option(help="Appended to the result's name", rich_help_panel=_HOW)] = None,
     outputs: Annotated[
-        list[str] | None, typer.Option("--output", help="A result to make; repeat it: image, mask, …")
+        list[str] | None,
+        typer.Option(
+            "--outputs",
+            help="Of image, faces, comparison, mask, provenance; with commas or repeated",
+            rich_help_panel=_HOW,
+        ),
     ] = None,
     option: Annotated[
-        list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="Any other option; repeat it")
-    ] = None,
-    priority: Annotated[str | None, typer.Option(help="interactive or batch")] = None,
-    deadline: Annotated[float | None, typer.Option(metavar="SECONDS", help="Fail if not done by then")] = None,
-    callback: Annotated[str | None, typer.Option(metavar="URL", help="Told when the job has ended")] = None,
-    metadata: Annotated[
         list[str] | None,
-        typer.Option("--metadata", metavar="NAME=VALUE", help="Yours, given back with the job; repeat it"),
+        typer.Option(
+            "--option", metavar="NAME=VALUE", help="Any other option of the API; repeat it", rich_help_panel=_HOW
+        ),
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Stay until the job has ended")] = False,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Download the picture to here; waits for it")] = None,
-    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="Stop waiting after this long")] = None,
+    priority: Annotated[str | None, typer.Option(help="interactive or batch", rich_help_panel=_JOB)] = None,
+    deadline: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Fail if not done by then", rich_help_panel=_JOB)
+    ] = None,
+    callback: Annotated[
+        str | None, typer.Option(metavar="URL", help="Told when the job has ended", rich_help_panel=_JOB)
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--label", metavar="NAME=VALUE", help="Metadata, given back with the job; repeat it", rich_help_panel=_JOB
+        ),
+    ] = None,
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
 ) -> None:
@@ -58,20 +101,29 @@ def submit(
 
     For instance:
 
-      photomend submit old.jpg -o restored.jpg
+      photomend submit old.jpg -o mended.jpg
 
-      photomend submit s3://photos/1923/wedding.tif --scale 2 --output image --output comparison --wait
+      photomend submit s3://photos/1923/wedding.tif --scale 2 --outputs image,comparison --wait
 
-      photomend submit old.jpg --callback https://example.com/hook --metadata order=4711
+      photomend submit old.jpg --callback https://example.com/hook --label order=4711 --option max_faces=3
     """
-    wishes: dict[str, Any] = {"model": model, "scale": scale, "strength": strength, "background": background}
+    wishes = {
+        "model": aliases.MODELS.get(model, model) if model else None,
+        "scale": scale,
+        "background": aliases.BACKGROUNDS.get(background, background) if background else None,
+        "tile_px": tile_px,
+        "strength": strength,
+        "faces": "center" if only_center else faces,
+        "aligned": aligned or None,
+        "format": aliases.FORMATS.get(picture_format, picture_format) if picture_format else None,
+        "suffix": suffix,
+        "outputs": [part.strip() for said in outputs or [] for part in said.split(",") if part.strip()] or None,
+    }
     options = _pairs(option, "--option", _value) | {name: value for name, value in wishes.items() if value is not None}
-    if outputs:
-        options["outputs"] = outputs
     said = {"options": options, "priority": priority, "deadline_s": deadline, "callback_url": callback}
     with _client(url) as client:
-        job = _submit(client, source, said | {"metadata": _pairs(metadata, "--metadata", str)})
-        _say(f"[bold]{job.id}[/] {job.status}")
+        job = _submit(client, source, said | {"metadata": _pairs(label, "--label", str)})
+        _say(f"{job.id} {job.status}")
         if wait or out is not None:
             job = _follow(client, job.id, timeout)
             _summary(job)
@@ -123,11 +175,8 @@ def _client(url: str) -> Iterator[Client]:
         _fail(f"{err.filename}: {err.strerror}")
 
 
-def _fail(sentence: str) -> None:
-    from rich.console import Console
-    from rich.text import Text
-
-    Console(stderr=True).print(Text(sentence, style="red"), soft_wrap=True)
+def _fail(sentence: str) -> NoReturn:
+    _say(sentence, style="red")
     raise typer.Exit(EXIT_FAILED)
 
 
@@ -161,22 +210,24 @@ def _progress() -> Any:
 
 
 def _summary(job: Job) -> None:
-    words = [f"[bold]{job.id}[/] {job.status}"]
+    words = [f"{job.id} {job.status}"]
     if job.status == "processing":
         words.append(f"{job.stage or 'starting'} {job.percent} %")
     if job.status == "succeeded":
         words.append(f"{len(job.faces)} face{'' if len(job.faces) == 1 else 's'}")
     _say(", ".join(words))
     for notice in job.warnings:
-        _say(f"[yellow]note:[/] {notice['detail']}")
+        _say(f"note: {notice['detail']}", style="yellow")
     if job.error is not None:
-        _say(f"[red]{job.error['title']}[/] {job.error['detail']} \\[{job.error['code']}]")
+        _say(f"{job.error['title']} {job.error['detail']} [{job.error['code']}]", style="red")
 
 
-def _say(line: str) -> None:
+def _say(line: str, style: str = "") -> None:
     from rich.console import Console
+    from rich.text import Text
 
-    Console(stderr=True).print(line, soft_wrap=True, highlight=False)
+    # Text, not markup: a service's or a user's brackets are no formatting.
+    Console(stderr=True).print(Text(line, style=style), soft_wrap=True, highlight=False)
 
 
 def _print(job: Job, *, as_json: bool) -> None:

@@ -172,7 +172,7 @@ def test_the_commands_submit_follow_and_cancel(full_service, serve, tmp_path):
     photo, out = tmp_path / "old.png", tmp_path / "new.png"
     photo.write_bytes(PNG)
     worker = finish_soon(full_service, data=b"restored")
-    words = ["submit", str(photo), "-s", "1", "--option", "seed=7", "--metadata", "order=7", "-o", str(out), "--json"]
+    words = ["submit", str(photo), "-s", "1", "--option", "seed=7", "--label", "order=7", "-o", str(out), "--json"]
     answer = run(app, [*words, "--url", url])
     worker.join()
     assert answer.exit_code == 0, answer.output
