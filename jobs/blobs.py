@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
@@ -58,6 +59,15 @@ class ObjectInfo:
     etag: str  #: without quotes; not always an MD5
     content_type: str
     metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """One line of a listing."""
+
+    ref: ObjectRef
+    size: int  #: bytes
+    age_s: float  #: by the storage's own clock
 
 
 def result_ref(bucket: str, job: Job, part: str, extension: str) -> ObjectRef:
@@ -204,6 +214,24 @@ class BlobStore:
                 except ClientError as err:
                     if _status(err) != 404:
                         raise
+
+    def list(self, bucket: str, *, prefix: str) -> Iterator[Listed]:
+        """What lies under a prefix. What was stored just now may be missing: list to find, never to prove absence.
+
+        Raises:
+            ObjectMissing, ObjectDenied, StorageUnavailable: see ``head``.
+        """
+        token: dict[str, str] = {}
+        while True:
+            with _translated(f"s3://{bucket}/{prefix}"):
+                page = self._s3.list_objects_v2(Bucket=bucket, Prefix=prefix, **token)
+            now = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
+            for line in page.get("Contents", ()):
+                age_s = (now - line["LastModified"]).total_seconds()
+                yield Listed(ref=ObjectRef(bucket=bucket, key=line["Key"]), size=line["Size"], age_s=age_s)
+            if not page.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": page["NextContinuationToken"]}
 
     def presign_get(
         self, ref: ObjectRef, *, expires_s: int = 900, filename: str | None = None, content_type: str | None = None

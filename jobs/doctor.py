@@ -21,12 +21,24 @@ _LANES = tuple(str(priority) for priority in Priority)
 #: Keys, and members of one index, looked at in one round trip.
 _BATCH = 200
 
+#: Indices by time of what a keeper has to do, and what it means when it is not done.
+_DUTIES = {
+    "outbox": "callback is due",
+    "leases": "lease has lapsed",
+    "deadlines": "deadline has passed",
+    "expiry": "results have been due to expire",
+    "uploads": "upload has been due to expire",
+    "trash": "objects have been due for deletion",
+} | {f"sent:{lane}": "sent and unclaimed" for lane in _LANES}
+#: Longer than any keeper's round, and than the wait before a job is sent again.
+GRACE_S = 60.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
     """One thing that does not fit."""
 
-    subject: str  #: a job id
+    subject: str  #: the id of a job, upload or delivery
     problem: str  #: for an operator
 
 
@@ -68,6 +80,19 @@ class Doctor:
             flat = self._scripts.call("mend", keys=[f"{PREFIX}leases"], args=args)
             for job_id, problem in zip(flat[::2], flat[1::2], strict=True):
                 yield Violation(subject=job_id, problem=problem)
+
+    def overdue(self, *, grace_s: float = GRACE_S, limit: int = 100) -> tuple[Violation, ...]:
+        """What a keeper should have dealt with: a sign that none is at work. There is nothing to mend.
+
+        Raises:
+            StoreUnavailable: Redis did not answer.
+        """
+        args = [grace_s, limit, *_DUTIES]
+        flat = self._scripts.call("overdue", keys=[f"{PREFIX}leases"], args=args)
+        late = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+        return tuple(
+            Violation(subject=member, problem=f"{_DUTIES[name]} for {seconds} s") for name, member, seconds in late
+        )
 
     def _examine_index(self, key: str, *, repair: bool) -> Iterator[Violation]:
         with translated():

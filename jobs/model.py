@@ -23,6 +23,8 @@ LOCAL_TENANT = TenantId("local")
 
 _JOB_ID = re.compile(r"job_[0-9a-f]{32}\Z")
 _S3_URI = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9])/(?P<key>.+)\Z", re.DOTALL)
+#: Bounds of a tenant's weight: one of them cannot stop the others, nor be stopped.
+MIN_WEIGHT, MAX_WEIGHT = 0.001, 1000.0
 #: S3's own limit.
 MAX_KEY_BYTES = 1024
 
@@ -86,6 +88,21 @@ class ObjectRef:
     @property
     def uri(self) -> str:
         return f"s3://{self.bucket}/{self.key}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tenant:
+    """What one submitter is entitled to. Those that nobody set up have the defaults."""
+
+    id: TenantId
+    weight: float = 1.0  #: its share of a busy fleet against the others'; 0.001 to 1000
+    max_unfinished: int | None = None  #: jobs it may have waiting or running; None = ``max_waiting_jobs``
+
+    def __post_init__(self) -> None:
+        if not MIN_WEIGHT <= self.weight <= MAX_WEIGHT:
+            raise InvalidRequest(f"weight must be {MIN_WEIGHT:g} to {MAX_WEIGHT:g}, not {self.weight!r}")
+        if self.max_unfinished is not None and self.max_unfinished < 0:
+            raise InvalidRequest(f"max_unfinished must not be negative, but is {self.max_unfinished}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

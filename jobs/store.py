@@ -40,11 +40,11 @@ from jobs.errors import (
     StoreUnavailable,
     TooManyInterruptions,
 )
-from jobs.model import Failure, Job, JobId, Priority, Progress, Result, TenantId
+from jobs.model import Failure, Job, JobId, Priority, Progress, Result, Tenant, TenantId, new_job_id
 from jobs.outbox import Delivery, Outbox
 from jobs.retention import Expired, Retention, SweepReport, Upload, UploadNotFound
 from jobs.settings import JobsSettings
-from jobs.states import JobState
+from jobs.states import TERMINAL, JobState
 
 __all__ = [
     "Beat",
@@ -226,6 +226,53 @@ class JobStore:
         """
         owner = tenant if tenant is not None else self.get(job_id).tenant
         return self._transition("delete", job_id, owner)
+
+    def replay(
+        self, job_id: JobId, *, tenant: TenantId | None = None, idempotency: Idempotency | None = None
+    ) -> Submitted:
+        """A new job that asks for the same as a finished one and names it in ``replay_of``.
+
+        Raises:
+            IllegalMove: the job is not finished yet.
+            JobNotFound: there is none, or it is another tenant's.
+            IdempotencyMismatch, QuotaExceeded, StoreUnavailable: see ``submit``.
+        """
+        old = self.get(job_id, tenant=tenant)
+        if old.state not in TERMINAL:
+            raise IllegalMove(f"replay of {job_id}: it is {old.state}")
+        again = Job(
+            id=new_job_id(),
+            tenant=old.tenant,
+            input=old.input,
+            options=old.options,
+            priority=old.priority,
+            callback=old.callback,
+            metadata=old.metadata,
+            deadline_s=old.deadline_s,
+            input_bytes=old.input_bytes,
+            replay_of=old.id,
+        )
+        return self.submit(again, idempotency=idempotency)
+
+    def set_tenant(self, tenant: Tenant) -> None:
+        """Say what a tenant is entitled to, from its next submit and its next turn on.
+
+        Raises:
+            StoreUnavailable: Redis did not answer.
+        """
+        quota = "" if tenant.max_unfinished is None else tenant.max_unfinished
+        self._scripts.call("tenant", keys=[f"{PREFIX}tenant:{tenant.id}"], args=[tenant.weight, quota])
+
+    def tenant(self, tenant_id: TenantId) -> Tenant:
+        """What a tenant is entitled to.
+
+        Raises:
+            StoreUnavailable: Redis did not answer.
+        """
+        with translated():
+            found: Any = self._redis.hmget(f"{PREFIX}tenant:{tenant_id}", ["weight", "quota"])
+        weight, quota = found
+        return Tenant(id=tenant_id, weight=float(weight or 1.0), max_unfinished=int(quota) if quota else None)
 
     # -- workers
 

@@ -10,8 +10,15 @@ from typing import Any
 import pytest
 
 from jobs.blobs import new_upload_id, upload_ref
-from jobs.errors import IdempotencyMismatch, JobsError, QuotaExceeded
-from jobs.model import Job, Priority, TenantId
+from jobs.errors import (
+    IdempotencyMismatch,
+    IllegalMove,
+    InvalidRequest,
+    JobNotFound,
+    JobsError,
+    QuotaExceeded,
+)
+from jobs.model import Job, Priority, Tenant, TenantId
 from jobs.states import JobState
 from jobs.store import Idempotency, JobStore, Submitted, Upload
 from tests import samples
@@ -140,3 +147,37 @@ def test_priorities_wait_in_lanes_of_their_own(store: JobStore) -> None:
     for priority, job in jobs.items():
         assert store.take(credits=9, priority=priority) == (job.id,)
         assert store.get(job.id).priority is priority
+
+
+def test_a_tenants_own_quota_counts_before_the_installations(store: JobStore) -> None:
+    anna = TenantId("anna")
+    assert store.tenant(anna) == Tenant(id=anna)
+    store.set_tenant(Tenant(id=anna, weight=2.5, max_unfinished=1))
+    assert store.tenant(anna) == Tenant(id=anna, weight=2.5, max_unfinished=1)
+    store.submit(samples.job(tenant=anna))
+    with pytest.raises(QuotaExceeded):
+        store.submit(samples.job(tenant=anna))
+    store.set_tenant(Tenant(id=anna))
+    store.submit(samples.job(tenant=anna))
+
+
+@pytest.mark.parametrize("wrong", [{"weight": 0}, {"weight": -1}, {"weight": float("nan")}, {"max_unfinished": -1}])
+def test_an_entitlement_that_would_stop_the_fleet_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest):
+        Tenant(id=TenantId("a"), **wrong)
+
+
+def test_a_replay_is_a_new_job_that_names_the_old_one(store: JobStore) -> None:
+    old = store.submit(samples.job(callback=samples.CALLBACK, metadata={"a": "b"}, deadline_s=99.0)).job
+    with pytest.raises(IllegalMove):
+        store.replay(old.id)
+    failed = store.fail(old.id, epoch=None, failure=samples.FAILURE)
+    with pytest.raises(JobNotFound):
+        store.replay(old.id, tenant=TenantId("other"))
+    again = store.replay(old.id, tenant=old.tenant, idempotency=KEY).job
+    assert again.replay_of == old.id
+    same = ("input", "options", "priority", "callback", "metadata", "deadline_s", "tenant")
+    assert [getattr(again, name) for name in same] == [getattr(old, name) for name in same]
+    assert (again.state, again.failure, again.attempt) == (JobState.QUEUED, None, 0)
+    assert store.get(old.id) == failed, "the old one stays as it ended"
+    assert store.replay(old.id, idempotency=KEY).job == again

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from jobs.backlog import actual_cost, estimated_cost
-from jobs.model import Job, Priority, TenantId
+from jobs.model import Job, Priority, Tenant, TenantId
 from jobs.store import JobStore, Slots
 from tests import samples
 
@@ -55,7 +55,7 @@ def test_shares_are_of_cost_not_of_jobs(store: JobStore) -> None:
 
 
 def test_a_heavier_tenant_gets_more(store: JobStore) -> None:
-    store._redis.hset("{photomend}:tenant:big", "weight", "3")
+    store.set_tenant(Tenant(id=TenantId("big"), weight=3))
     submit(store, "big", 100)
     submit(store, "small", 100)
     shares = Counter(served(store, 80))

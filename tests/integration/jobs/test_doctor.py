@@ -10,6 +10,7 @@ from jobs.doctor import Doctor
 from jobs.model import Job, Priority
 from jobs.states import JobState
 from jobs.store import JobStore
+from tests import samples
 
 P = "{photomend}:"
 CORRUPTIONS: dict[str, tuple[JobState, Callable[[JobStore, Job], object]]] = {
@@ -75,3 +76,15 @@ def test_entries_of_a_lost_record_are_dropped(store: JobStore, in_state: Callabl
     assert found
     assert all("without a record" in name for name in found)
     assert names(store) == []
+
+
+def test_what_no_keeper_does_is_named(store: JobStore, in_state: Callable[..., Job]) -> None:
+    doctor = Doctor(store._redis)
+    job = in_state(JobState.PROCESSING, callback=samples.CALLBACK)
+    assert doctor.overdue() == ()
+    for index in ("outbox", "leases"):
+        (member,) = store._redis.zrange(f"{P}{index}", 0, -1)
+        store._redis.zincrby(f"{P}{index}", -1000, member)
+    found = {v.subject: v.problem for v in doctor.overdue()}
+    assert found[f"msg_{job.id[4:]}_started"] == "callback is due for 1000 s"
+    assert found[job.id].startswith("lease has lapsed for 9")
