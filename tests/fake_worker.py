@@ -31,7 +31,7 @@ class SlowResize:
 
     def require(self, options: RestoreOptions) -> None:
         if options.model not in {None, "preview"}:
-            raise WeightsMissing(f"{options.model} is not in /secret/folder: photomend models fetch {options.model}")
+            raise WeightsMissing(f"{options.model} is not in /secret/folder: `photomend models fetch {options.model}`")
 
     def __call__(
         self,

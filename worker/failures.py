@@ -6,6 +6,7 @@ job goes back uncharged to be tried again; or this worker may be, and it goes ba
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from jobs.errors import DeadlineExceeded, JobsError, ObjectError, StorageUnavailable, StoreUnavailable
@@ -29,6 +30,9 @@ DEADLINE_EXCEEDED = Failure(
     title=DeadlineExceeded.public,
     detail="The deadline passed while the job was running; what it had done was discarded.",
 )
+
+#: What a message about missing weights says to do.
+_COMMAND = re.compile(r"`photomend models fetch [\w.\-]+`")
 
 #: Errors whose own words name only values and limits, never paths, hosts or keys.
 _SPEAKABLE = (UnsupportedOption, ImageTooLarge)
@@ -71,5 +75,7 @@ def classify(error: BaseException, attempt: int) -> Verdict:
 
 def _detail(error: PipelineError) -> str:
     if isinstance(error, WeightsMissing):
-        return f"{error.public} The operator can install them with `photomend models fetch`."
+        # The rest of the message names a folder.
+        command = _COMMAND.search(str(error))
+        return f"{error.public} The operator can install them: {command[0] if command else '`photomend models fetch`'}."
     return str(error) if isinstance(error, _SPEAKABLE) and str(error) else error.public

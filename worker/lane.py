@@ -123,7 +123,8 @@ class Lane:
         try:
             result = item.work()
         # A border: whatever one piece of work raises belongs to its own job; the lane goes on for the others.
-        except Exception as error:  # noqa: BLE001
+        # SystemExit: libraries that call sys.exit() would end this thread, and every job would wait for ever.
+        except (Exception, SystemExit) as error:  # noqa: BLE001
             self._finish(item, started, learn=False)
             item.future.set_exception(error)
         else:

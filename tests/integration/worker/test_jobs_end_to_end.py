@@ -67,7 +67,7 @@ def test_what_is_wrong_with_a_job_is_told_by_a_code_and_a_sentence(working_fleet
         assert job.attempt == 1
     hint = fleet.ended(jobs["no weights"][0]).failure
     assert hint is not None
-    assert "photomend models fetch" in hint.detail
+    assert "`photomend models fetch gfpgan-1.2`" in hint.detail
     # The worker is none the worse for it.
     assert fleet.ended(fleet.submit(photo)).state is JobState.SUCCEEDED
 
