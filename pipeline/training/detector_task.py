@@ -16,6 +16,8 @@ from pipeline.types import FloatImage
 
 #: (side in px, pictures per step): the same work each; large ones hold the largest faces.
 SHAPES = ((320, 8), (448, 4), (640, 2))
+#: From this step on scenes are hard: first what a face is, then what is none.
+HARD_FROM = 1400
 #: How often each shape is drawn.
 SHAPE_SHARES = (0.6, 0.2, 0.2)
 
@@ -33,7 +35,8 @@ class DetectorTask:
         rng = default_rng([plan.seed, step])
         side, size = self._shapes[int(rng.choice(len(SHAPES), p=SHAPE_SHARES))]
         scenes = [
-            compose(self._material, side=side, rng=default_rng([plan.seed, step, place])) for place in range(size)
+            compose(self._material, side=side, rng=default_rng([plan.seed, step, place]), hard=step >= HARD_FROM)
+            for place in range(size)
         ]
         priors = anchors(side, side)
         output = self.model(network_input([s.image for s in scenes]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,6 +46,8 @@ from pipeline.weights import preview_folder, read_checkpoint_file, unwrap
 #: The runs whose results are shipped.
 RESTORER_PLAN = Plan(steps=3000, seed=0, rate=6e-4, gradient_norm=0.1)
 DETECTOR_PLAN = Plan(steps=4500, seed=0, rate=2e-3)
+#: The training score from which the shipped detector counts a face.
+DETECTOR_SURE = 0.8
 #: Steps between checkpoints.
 CHECKPOINT_EVERY = 50
 #: Names inside the output folder.
@@ -160,8 +163,8 @@ def evaluate(
     mender = load_restorer(restorer or preview_folder() / RESTORER_FILE)
     chosen = range(len(faces))[:faces_at_most]
     gains = tuple(restorer_gain(mender, faces, severity, vgg=vgg, indices=chosen, told=told) for severity in Severity)
-    finder = _detector(detector or preview_folder() / DETECTOR_FILE)
-    real = _detector(data / "weights" / LABELLER)
+    finder = read_detector(detector or preview_folder() / DETECTOR_FILE)
+    real = read_detector(data / "weights" / LABELLER)
     free = face_free_pictures()
     protocols = {
         "as they are": whole(faces),
@@ -174,7 +177,8 @@ def evaluate(
     return Report(gains=gains, recalls=recalls, alarms=false_alarms(finder, free, told=told))
 
 
-def _detector(path: Path) -> nn.Module:
+def read_detector(path: Path) -> nn.Module:
+    """A RetinaFace from a weights file, for evaluation of one that has no entry yet."""
     return load_detector(unwrap(read_checkpoint_file(path), path.name))
 
 
@@ -192,11 +196,24 @@ def export_restorer(checkpoint: Path, target: Path) -> Exported:
     return _write(half, target)
 
 
-def export_detector(checkpoint: Path, target: Path) -> Exported:
-    """The averaged weights in single precision, with the published file's keys, after a strict test load."""
-    average = read_checkpoint(checkpoint).average
+def export_detector(checkpoint: Path, target: Path, *, sure: float = DETECTOR_SURE) -> Exported:
+    """The averaged weights in single precision, with the published file's keys, after a strict test load.
+
+    Scores are shifted so that what was ``sure`` in training is one half in use, where the pipeline's threshold lies.
+    """
+    average = _calibrated(read_checkpoint(checkpoint).average, sure)
     build("mobile0.25").load_state_dict(average)
     return _write(average, target)
+
+
+def _calibrated(tensors: dict[str, Tensor], sure: float) -> dict[str, Tensor]:
+    shifted = dict(tensors)
+    for name, value in tensors.items():
+        if name.startswith("ClassHead.") and name.endswith(".bias"):
+            # Each anchor has two scores: background, face.
+            shifted[name] = value.clone()
+            shifted[name][1::2] -= math.log(sure / (1 - sure))
+    return shifted
 
 
 def _write(tensors: dict[str, Tensor], target: Path) -> Exported:

@@ -33,6 +33,12 @@ TEXTURE_PX = 160
 OUTLINE_PX = 128
 #: Number of faces in a picture and how often.
 FACE_COUNTS, FACE_COUNT_SHARES = (0, 1, 2, 3, 6, 10), (0.14, 0.36, 0.2, 0.12, 0.1, 0.08)
+#: The same in hard scenes.
+HARD_COUNT_SHARES = (0.3, 0.36, 0.12, 0.08, 0.08, 0.06)
+#: Longer side (px) of the smallest faces that are pasted, and that of large ones as a share of the picture's.
+SMALLEST_PASTED_PX, LARGE_FACE = 14.0, 0.4
+#: Share of hard scenes that are enlarged from half their size, and of backgrounds made of portraits.
+ENLARGED_SHARE, HEADLESS_SHARE = 0.2, 0.4
 #: Order of the five landmarks after mirroring.
 MIRRORED = [1, 0, 2, 4, 3]
 
@@ -62,17 +68,63 @@ class Scene:
     targets: Targets
 
 
-def compose(material: Material, *, side: int, rng: Generator) -> Scene:
-    """A random scene; a function of its arguments and of the generator's state alone."""
-    canvas = background(rng, side, material.pictures)
+def compose(material: Material, *, side: int, rng: Generator, hard: bool = False) -> Scene:
+    """A random scene; a function of its arguments and of the generator's state alone.
+
+    ``hard``: more of what early networks took for faces (portraits without their face, enlarged pictures, nothing at
+    all), and more large faces.
+    """
+    if hard and rng.random() < ENLARGED_SHARE:
+        return _enlarged(_compose(material, side=side // 2, rng=rng, hard=True))
+    return _compose(material, side=side, rng=rng, hard=hard)
+
+
+def _compose(material: Material, *, side: int, rng: Generator, hard: bool) -> Scene:
+    if hard and rng.random() < HEADLESS_SHARE:
+        canvas = _headless(material, side, rng)
+    else:
+        canvas = background(rng, side, material.pictures)
     for _ in range(int(rng.integers(0, 4))):
         canvas = _paste_distractor(canvas, material, rng)
     found: list[Label] = []
     ignored: list[NDArray[np.float32]] = []
-    count = int(rng.choice(FACE_COUNTS, p=FACE_COUNT_SHARES))
+    count = int(rng.choice(FACE_COUNTS, p=HARD_COUNT_SHARES if hard else FACE_COUNT_SHARES))
     for _ in range(count):
-        canvas = _paste_face(canvas, material, rng, found, ignored, crowd=count)
+        canvas = _paste_face(canvas, material, rng, found, ignored, crowd=count, hard=hard)
     return Scene(image=_finish(canvas, rng), targets=_targets(found, ignored))
+
+
+def _enlarged(scene: Scene) -> Scene:
+    """The scene at twice its size, as the pipeline's second look at small pictures sees it."""
+    side = 2 * scene.image.shape[0]
+    image = as_floats(cv2.resize(scene.image, (side, side), interpolation=cv2.INTER_CUBIC))
+    old = scene.targets
+    targets = Targets(boxes=old.boxes * 2, landmarks=old.landmarks * 2, ignored=old.ignored * 2)
+    return Scene(image=np.clip(image, 0, 1), targets=targets)
+
+
+def _headless(material: Material, side: int, rng: Generator) -> FloatImage:
+    """A part of a portrait with its face covered, or of what is beside the face: hair, clothes, flags, walls."""
+    index = int(rng.choice(list(material.labels)))
+    label, face = material.labels[index], material.faces[index]
+    if rng.random() < 0.3:
+        return as_floats(cv2.resize(_skin(face, label, rng), (side, side), interpolation=cv2.INTER_AREA))
+    if rng.random() < 0.5:
+        fill = background(rng, TEXTURE_PX, material.pictures)
+    else:
+        corner = face[:TEXTURE_PX, :TEXTURE_PX] if rng.random() < 0.5 else face[-TEXTURE_PX:, :TEXTURE_PX]
+        fill = cv2.GaussianBlur(corner, (0, 0), rng.uniform(0.5, 12))
+    mask = np.zeros((FACE_PX, FACE_PX), np.float32)
+    x0, y0, x1, y1 = (float(v) for v in label.box)
+    axes = (round(0.62 * (x1 - x0)), round(0.62 * (y1 - y0)))
+    cv2.ellipse(mask, (round((x0 + x1) / 2), round((y0 + y1) / 2)), axes, 0, 0, 360, 1.0, -1)
+    share = cv2.GaussianBlur(mask, (0, 0), rng.uniform(1, 10))[:, :, None]
+    covered = face + (as_floats(cv2.resize(fill, (FACE_PX, FACE_PX))) - face) * share
+    part = int(FACE_PX * rng.uniform(0.3, 1))
+    x, y = (int(v) for v in rng.integers(0, FACE_PX - part + 1, 2))
+    taken = covered[y : y + part, x : x + part]
+    how = cv2.INTER_AREA if part > side else cv2.INTER_LINEAR
+    return as_floats(cv2.resize(taken, (side, side), interpolation=how))
 
 
 def _paste_face(
@@ -83,6 +135,7 @@ def _paste_face(
     ignored: list[NDArray[np.float32]],
     *,
     crowd: int,
+    hard: bool,
 ) -> FloatImage:
     """The canvas with one more face, its label added to ``found`` or ``ignored``; unchanged where it has no room."""
     side = canvas.shape[0]
@@ -91,7 +144,8 @@ def _paste_face(
     if rng.random() < 0.5:
         face, label = np.ascontiguousarray(face[:, ::-1]), _mirror(label)
     largest = side * (1.05 if crowd == 1 else 0.6 if crowd < 4 else 0.22)
-    size = float(np.exp(rng.uniform(np.log(14), np.log(largest))))
+    smallest = LARGE_FACE * side if hard and crowd == 1 and rng.random() < 0.5 else SMALLEST_PASTED_PX
+    size = float(np.exp(rng.uniform(np.log(smallest), np.log(largest))))
     scale = size / float(label.box[3] - label.box[1])
     placed = _placement(label, scale, side, rng, whole=crowd == 1 and scale * FACE_PX > side)
     moved = _move(label, placed)

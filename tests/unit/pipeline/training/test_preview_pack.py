@@ -33,11 +33,11 @@ def test_an_untrained_restorer_changes_nothing():
         assert torch.equal(PreviewRestorer().eval()(face), face)
 
 
-def test_every_weight_of_the_restorer_gets_a_gradient_once_the_last_layer_has_moved():
+def test_every_weight_of_the_restorer_gets_a_gradient_once_those_that_start_at_zero_moved():
     network = PreviewRestorer()
-    torch.nn.init.normal_(network.tail.weight)
-    for block in (b for blocks in network.decoder for b in blocks):
-        torch.nn.init.normal_(block.scale.weight)
+    for parameter in network.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.05)
 
     network(torch.rand(1, 3, 64, 64)).square().mean().backward()
 
@@ -72,3 +72,14 @@ def test_the_model_card_names_the_files_that_are_shipped(tmp_path):
     store = WeightStore(tmp_path, allow_preview=True)
 
     assert [name for name in ("preview", "preview-detector") if store.find(name).sha256 not in card] == []
+
+
+def test_calibration_moves_the_chosen_score_to_one_half_and_keeps_the_order():
+    network = build("mobile0.25")
+    picture = torch.rand(1, 3, 64, 64) * 255 - 110
+    with torch.inference_mode():
+        before = network(picture)[1][0, :, 1]
+        network.load_state_dict(recipe._calibrated(network.state_dict(), 0.8))
+        after = network(picture)[1][0, :, 1]
+
+    assert torch.allclose(torch.logit(after), torch.logit(before) - torch.logit(torch.tensor(0.8)), atol=1e-4)

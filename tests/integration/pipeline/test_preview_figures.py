@@ -1,0 +1,101 @@
+"""The shipped preview weights do what their model card says, on faces that they were not trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pipeline.training import evaluate, recipe
+from pipeline.training.degrade import Severity
+from pipeline.training.faces import Faces
+from pipeline.weights import preview_folder
+
+pytestmark = [pytest.mark.shared, pytest.mark.slow, pytest.mark.timeout(240)]
+
+#: Every third val face: a third of the published set, in a third of the time.
+CHOSEN = range(0, 40, 3)
+
+
+def ignore(_: str) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def val(shared_dir: Path) -> Faces:
+    return Faces(shared_dir / "faces" / "val")
+
+
+@pytest.fixture(scope="module")
+def finder():
+    return recipe.read_detector(preview_folder() / recipe.DETECTOR_FILE)
+
+
+@pytest.fixture(scope="module")
+def real(shared_dir: Path):
+    return recipe.read_detector(shared_dir / "weights" / recipe.LABELLER)
+
+
+def picture(path: Path, long_side: int = 1280):
+    pixels = cv2.cvtColor(cv2.imread(str(path), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    factor = min(1.0, long_side / max(pixels.shape[:2]))
+    return cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+
+
+def test_at_medium_severity_faces_are_nearer_to_the_original_by_every_measure(val, shared_dir):
+    vgg = recipe.load_vgg(shared_dir / "weights" / recipe.VGG)
+    restorer = recipe.load_restorer(preview_folder() / recipe.RESTORER_FILE)
+
+    gain = evaluate.restorer_gain(restorer, val, Severity.MEDIUM, vgg=vgg, indices=CHOSEN, told=ignore)
+
+    assert gain.faces == len(CHOSEN)
+    assert gain.after.psnr > gain.before.psnr
+    assert gain.after.ssim > gain.before.ssim
+    assert gain.after.vgg < gain.before.vgg
+
+
+@pytest.mark.parametrize("severity", [Severity.LIGHT, Severity.SEVERE])
+def test_light_and_severe_damage_is_not_made_worse(severity, val):
+    restorer = recipe.load_restorer(preview_folder() / recipe.RESTORER_FILE)
+
+    gain = evaluate.restorer_gain(restorer, val, severity, vgg=None, indices=CHOSEN, told=ignore)
+
+    assert gain.after.psnr >= gain.before.psnr
+    assert gain.after.ssim >= gain.before.ssim
+
+
+def test_nearly_all_val_faces_that_the_real_detector_finds_are_found(val, finder, real):
+    recall = evaluate.detector_recall(finder, real, evaluate.whole(val), protocol="whole", told=ignore)
+
+    assert recall.there >= len(val)
+    assert recall.share >= 0.95
+    assert recall.landmark_error < 0.05
+
+
+def test_no_face_is_imagined_in_ten_face_free_pictures(finder):
+    alarms = evaluate.false_alarms(finder, recipe.face_free_pictures(), told=ignore)
+
+    assert len(alarms) == 10
+    assert {name: scores for name, scores in alarms.items() if scores} == {}
+
+
+def test_the_demo_picture_s_face_is_found(finder):
+    from skimage.data import astronaut
+
+    found = evaluate.find_faces(finder, astronaut().astype(np.float32) / 255)
+
+    assert len(found) == 1
+    assert found[0].box == pytest.approx((176, 67, 266, 186), abs=25)
+
+
+@pytest.mark.parametrize("name", ["whole_00.jpg", "whole_10045.png", "whole_Blake_Lively.jpg"])
+def test_the_large_faces_of_whole_photos_are_found(name, finder, real, shared_dir):
+    photo = picture(shared_dir / "photos" / name)
+
+    truth = [face for face in evaluate.find_faces(real, photo) if face.size_px > 60 and face.score > 0.9]
+    answer = evaluate.find_faces(finder, photo)
+
+    assert truth
+    assert len(evaluate.matches(truth, answer)) == len(truth)
