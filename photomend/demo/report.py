@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 
     from photomend.demo.run import Outcome
 
+#: The life of a job, for reading from top to bottom.
+_ORDER = (
+    "queue", "fetch", "decode", "detect", "align", "restore", "parse", "upsample", "blend", "encode", "store",
+)  # fmt: skip
+
 
 def show(console: Console, outcome: Outcome, *, total_s: float) -> None:
     """Print what was found, how long it took and where the files are."""
@@ -55,7 +60,7 @@ def _timings(metrics: Mapping[str, float]) -> Table:
     from rich.table import Table
 
     table = Table(title="Time per stage", title_justify="left", box=None, show_header=False)
-    for name, seconds in metrics.items():
-        if name.endswith("_s"):
-            table.add_row(name.removesuffix("_s"), f"{seconds:.2f} s")
+    stages = [name.removesuffix("_s") for name in metrics if name.endswith("_s")]
+    for stage in sorted(stages, key=lambda stage: _ORDER.index(stage) if stage in _ORDER else len(_ORDER)):
+        table.add_row(stage, f"{metrics[f'{stage}_s']:.2f} s")
     return table

@@ -74,6 +74,7 @@ class LocalStack:
         """
         self._on_step = on_step or _say_nothing
         try:
+            self._choose_port()
             self._lock_data()
             self._choose_secrets()
             self._start_redis()
@@ -133,6 +134,13 @@ class LocalStack:
         except BlockingIOError as err:
             raise StackError(f"another photomend is running with its data in {self.plan.data_dir}") from err
 
+    def _choose_port(self) -> None:
+        wanted = self.plan.api_port
+        if wanted is not None and not is_free(wanted):
+            raise PortTaken(f"port {wanted} is in use; choose another one with --port")
+        self.api_port = wanted or (API_PORT if is_free(API_PORT) else free_ports(1)[0])
+        self._env |= {"PHOTOMEND_API_HOST": LOOPBACK, "PHOTOMEND_API_PORT": str(self.api_port)}
+
     def _choose_secrets(self) -> None:
         from jobs.settings import JobsSettings
 
@@ -190,28 +198,22 @@ class LocalStack:
             raise StackError(f"the bucket {settings.bucket} cannot be made or reached: {err}") from err
 
     def _start_api(self) -> None:
-        wanted = self.plan.api_port
-        if wanted is not None and not is_free(wanted):
-            raise PortTaken(f"port {wanted} is in use; choose another one with --port")
-        self.api_port = wanted or (API_PORT if is_free(API_PORT) else free_ports(1)[0])
-        self._env |= {"PHOTOMEND_API_HOST": LOOPBACK, "PHOTOMEND_API_PORT": str(self.api_port)}
         api = self._run("api", "Starting the API")
         api.wait_until(lambda: _answers_ok(self.api_port, "/readyz"), timeout_s=READY_TIMEOUT_S)
 
     def _start_worker(self) -> None:
         from jobs.store import JobStore
 
-        if self.plan.threads is not None:
-            self._env["PHOTOMEND_THREADS"] = str(self.plan.threads)
-        worker = self._run("worker", "Starting a worker", grace_s=DRAIN_GRACE_S)
+        words = [] if self.plan.threads is None else ["--threads", str(self.plan.threads)]
+        worker = self._run("worker", "Starting a worker", *words, grace_s=DRAIN_GRACE_S)
         store = JobStore.connect(self.settings)
         worker.wait_until(lambda: bool(store.slots()), timeout_s=READY_TIMEOUT_S)
 
-    def _run(self, command: str, step: str, *, grace_s: float = 10.0) -> Child:
+    def _run(self, command: str, step: str, *words: str, grace_s: float = 10.0) -> Child:
         self._on_step(step)
         child = Child(
             f"the {command}",
-            [sys.executable, "-m", "photomend", command],
+            [sys.executable, "-m", "photomend", command, *words],
             log=self.log_dir / f"{command}.log",
             env=child_environment(self._env),
         )

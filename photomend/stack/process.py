@@ -59,7 +59,7 @@ class Child:
             source.seek(self._log_start)
             return source.read().decode(errors="replace")
 
-    def tail(self, lines: int = 20) -> str:
+    def tail(self, lines: int = 12) -> str:
         """The last lines that this run of the process wrote."""
         return "\n".join(self.output().splitlines()[-lines:])
 
@@ -87,8 +87,9 @@ class Child:
                     log_tail=self.tail(),
                 )
             if time.monotonic() > give_up_at:
+                last_words = self.tail()
                 self.stop()
                 raise ServerFailed(
-                    f"{self.name} is not ready after {timeout_s:.0f} s (log: {self.log})", log_tail=self.tail()
+                    f"{self.name} is not ready after {timeout_s:.0f} s (log: {self.log})", log_tail=last_words
                 )
             time.sleep(_POLL_S)
