@@ -29,6 +29,9 @@ check: $(FOR_DEV)  ## lint, formatting, types, layers
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
+readme: $(FOR_DEV)  ## write the README's tables from the code
+	@$(PY) -m tests.readme
+
 constraints: $(FOR_DEV)  ## write constraints.txt from .venv
 	@{ sed -n '/^#/p' constraints.txt; $(PY) -m pip freeze --exclude-editable | grep -v '^tb-nightly' | sed -E 's/\+[a-z0-9.]+$$//'; } > .venv/constraints.new
 	@mv .venv/constraints.new constraints.txt
@@ -45,4 +48,4 @@ $(FOR_DEV): $(INPUTS)
 	@deploy/bootstrap.sh api,worker,local,dev
 	@touch $@ $(FOR_USE)
 
-.PHONY: help demo up test unit check constraints clean
+.PHONY: help demo up test unit check readme constraints clean

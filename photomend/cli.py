@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from photomend.commands import api, demo, doctor, keeper, restore, submit, train, up, worker
+from photomend.commands import api, demo, keeper, restore, submit, train, up, worker
 
 app = typer.Typer(
     name="photomend",
@@ -37,7 +37,6 @@ app.command("api")(api.api)
 app.add_typer(train.app, name="train")
 app.command("worker")(worker.worker)
 app.command("keeper")(keeper.keeper)
-app.command("doctor")(doctor.doctor)
 
 
 def main() -> None:
