@@ -19,7 +19,7 @@ EXTENSIONS = {
 
 
 class FileRefused(Exception):
-    """Raised when a file may not be read or written; ``code`` and the sentence are for the user."""
+    """Raised when there is nothing to read or a place may not be written; code and sentence are for the user."""
 
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(sentence)

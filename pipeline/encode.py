@@ -250,7 +250,8 @@ def _save_options(plan: Plan, size: int, options: OutputOptions) -> dict[str, An
     if plan.format is Format.JPEG:
         return {"Q": options.quality, "optimize_coding": True}
     if plan.format is Format.PNG:
-        return {"compression": 6, "filter": "all" if plan.depth == 8 else "paeth"}
+        # Choosing a filter for each row ("all") takes twice as long and saves nothing on photos.
+        return {"compression": 6, "filter": "paeth"}
     if plan.format is Format.WEBP:
         # "exact" keeps the colours under transparent pixels.
         return {"lossless": True, "exact": True} if plan.lossless else {"Q": options.quality}

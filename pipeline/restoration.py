@@ -225,7 +225,8 @@ def _bytes_of(image: FloatImage) -> vips.Samples:
 
 def _png(name: str, samples: vips.Samples) -> Part:
     interpretation = "b-w" if samples.shape[2] == 1 else "srgb"
-    data = vips.save(vips.picture(samples, interpretation), "png", compression=6)
+    # For eyes, not for archives: half the time for 4 % more bytes.
+    data = vips.save(vips.picture(samples, interpretation), "png", compression=3, filter="paeth")
     return Part(name=name, data=data, content_type="image/png", extension="png")
 
 

@@ -293,8 +293,12 @@ def _mender(run: _Run, options: JobOptions, layout: Layout, weights_dir: Path | 
     """The networks, loaded, and refused at once where they cannot do what is wanted.
 
     Raises:
+        FileRefused: a setting in the environment is wrong.
         PipelineError: no weights, no such device, or an option that the model cannot honour.
     """
+    from pydantic import ValidationError
+
+    from photomend.files import FileRefused
     from photomend.mending import Mender
     from pipeline.codec import Limits
     from pipeline.restorer import Restorer
@@ -302,7 +306,12 @@ def _mender(run: _Run, options: JobOptions, layout: Layout, weights_dir: Path | 
     from worker.mapping import restore_options
     from worker.settings import WorkerSettings
 
-    settings = WorkerSettings()
+    try:
+        settings = WorkerSettings()
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        name = f"PHOTOMEND_{'_'.join(map(str, wrong['loc']))}".upper()
+        raise FileRefused("invalid_setting", f"The setting {name} is not valid: {wrong['msg']}.") from error
     # The user sits before the terminal that says so, hence the preview pack may stand in.
     weights = WeightStore(weights_dir or settings.weights_dir, allow_preview=True)
     restorer = Restorer.load(weights, device=device or settings.device)
