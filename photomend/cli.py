@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from photomend.commands import api, demo, keeper, restore, submit, train, up, worker
+from photomend.commands import api, demo, keeper, models, restore, submit, train, up, worker
 
 app = typer.Typer(
     name="photomend",
@@ -35,6 +35,7 @@ app.command("status")(submit.status)
 app.command("cancel")(submit.cancel)
 app.command("api")(api.api)
 app.add_typer(train.app, name="train")
+app.add_typer(models.app, name="models")
 app.command("worker")(worker.worker)
 app.command("keeper")(keeper.keeper)
 

@@ -37,6 +37,10 @@ COLOUR_LIMIT = 0.08
 #: The colour match is computed at this part of the crop's size.
 COLOUR_AT = 8
 
+#: How the face is resampled, once, from its crop to the final picture. Upstream's linear interpolation takes the edge
+#: off what the network has just sharpened.
+FACE_INTERPOLATION = cv2.INTER_CUBIC
+
 #: Mask values below this cannot be seen in 16 bits and are not pasted.
 MASK_FLOOR = 1e-5
 
@@ -98,8 +102,8 @@ def paste_into(canvas: FloatImage, changed: Mask, patch: Patch) -> None:
     size = (columns.stop - columns.start, rows.stop - rows.start)
     weight = np.clip(warp(patch.mask, to_region, size), 0, 1) * np.float32(patch.strength)
     weight[weight < MASK_FLOOR] = 0
-    face = warp(patch.after, to_region, size, interpolation=cv2.INTER_CUBIC)
-    plain = warp(patch.before, to_region, size, interpolation=cv2.INTER_CUBIC) if _detail_part(patch) else None
+    face = warp(patch.after, to_region, size, interpolation=FACE_INTERPOLATION)
+    plain = warp(patch.before, to_region, size, interpolation=FACE_INTERPOLATION) if _detail_part(patch) else None
     canvas[rows, columns] = _mixed(canvas[rows, columns], face, plain, weight, patch)
     changed[rows, columns] = np.maximum(changed[rows, columns], weight)
 

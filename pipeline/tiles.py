@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,10 +77,11 @@ def cut(image: NDArray[np.float32], tile: Tile) -> NDArray[np.float32]:
     """A copy of what the tile reads, mirrored at the picture's right and lower edge where it reads beyond."""
     rows, columns = tile.source
     inside = image[rows, columns]
-    below, beside = rows.stop - image.shape[0], columns.stop - image.shape[1]
-    lacking = ((0, max(0, below)), (0, max(0, beside)), (0, 0))
-    # "symmetric" repeats the edge pixel, so that a picture one pixel wide can be mirrored too.
-    return np.pad(inside, lacking, mode="symmetric")
+    lacking = (max(0, rows.stop - image.shape[0]), max(0, columns.stop - image.shape[1]))
+    # Mirrored without the edge pixel, as Real-ESRGAN does it, where there is more than the edge to mirror.
+    enough = inside.shape[0] > lacking[0] and inside.shape[1] > lacking[1]
+    mode: Literal["reflect", "edge"] = "reflect" if enough else "edge"
+    return np.pad(inside, ((0, lacking[0]), (0, lacking[1]), (0, 0)), mode=mode)
 
 
 def _spans(length: int, tile_px: int, overlap_px: int, step: int) -> list[Span]:

@@ -96,7 +96,7 @@ def _gfpgan_clean(state: State) -> Network:
 
 
 def _preview_restorer(_: State) -> Network:
-    return Network(module=preview.PreviewRestorer(), architecture="preview-restorer", signed=False)
+    return Network(module=preview.PreviewRestorer(), architecture="preview", signed=False)
 
 
 def _retinaface(backbone: retinaface.Backbone) -> Callable[[State], Network]:
@@ -157,7 +157,7 @@ def _count(state: State, pattern: str) -> int:
 #: Builders by the architecture's name in weights.toml.
 BUILDERS: dict[str, Callable[[State], Network]] = {
     "gfpgan-clean": _gfpgan_clean,
-    "preview-restorer": _preview_restorer,
+    "preview": _preview_restorer,
     "retinaface-resnet50": _retinaface("resnet50"),
     "retinaface-mobilenet0.25": _retinaface("mobile0.25"),
     "parsenet": _parsenet,
