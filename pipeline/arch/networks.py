@@ -95,10 +95,6 @@ def _gfpgan_clean(state: State) -> Network:
     return Network(module=module, architecture="gfpgan-clean", has_noise=True)
 
 
-def _preview_restorer(_: State) -> Network:
-    return Network(module=preview.PreviewRestorer(), architecture="preview", signed=False)
-
-
 def _retinaface(backbone: retinaface.Backbone) -> Callable[[State], Network]:
     def builder(_: State) -> Network:
         return Network(module=retinaface.build(backbone), architecture=f"retinaface-{backbone}")
@@ -157,7 +153,6 @@ def _count(state: State, pattern: str) -> int:
 #: Builders by the architecture's name in weights.toml.
 BUILDERS: dict[str, Callable[[State], Network]] = {
     "gfpgan-clean": _gfpgan_clean,
-    "preview": _preview_restorer,
     "retinaface-resnet50": _retinaface("resnet50"),
     "retinaface-mobilenet0.25": _retinaface("mobile0.25"),
     "parsenet": _parsenet,
