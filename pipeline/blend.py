@@ -64,7 +64,7 @@ def feathered_square() -> Mask:
     hard = np.zeros((CROP_PX, CROP_PX), np.float32)
     inner = slice(SQUARE_INSET_PX, CROP_PX - SQUARE_INSET_PX)
     hard[inner, inner] = 1
-    soft = np.asarray(cv2.GaussianBlur(hard, (0, 0), SQUARE_SIGMA_PX), np.float32)
+    soft = np.asarray(cv2.GaussianBlur(hard, (0, 0), SQUARE_SIGMA_PX, borderType=cv2.BORDER_CONSTANT), np.float32)
     # Three sigma out a Gaussian is not quite zero: cut it off, so that nothing at the crop's edge is pasted.
     mask: Mask = np.clip((soft - 0.002) / (1 - 0.004), 0, 1).astype(np.float32)
     mask.setflags(write=False)
