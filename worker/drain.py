@@ -24,7 +24,7 @@ logger = structlog.get_logger(__name__)
 #: Shares of the grace period, with their longest length in seconds: for jobs to answer when asked to stop, and for the
 #: rest to be released over their heads.
 ANSWER = (0.2, 3.0)
-RELEASE = (0.1, 1.5)
+RELEASE = (0.2, 1.5)
 #: Two requests closer than this are one: a terminal and a supervisor may both pass the same signal on (seconds).
 SAME_REQUEST_S = 1.0
 LOOK_EVERY_S = 0.1
@@ -106,7 +106,7 @@ class Drain:
             for flight in self._flights.all():
                 if left_s <= 0 or not flight.fits(left_s):
                     flight.lease.stop(Stop.DRAIN)
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(max(0.0, min(LOOK_EVERY_S, until - self._clock())))
 
     def _release_all(self) -> None:
         for flight in self._flights.all():
