@@ -22,6 +22,8 @@ class Faces:
     """The pictures of ``folder``, sorted by name; the coded bytes are kept in memory, pixels are decoded when asked."""
 
     def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise UnreadableImage(f"{folder} is not there; the data folder holds faces/train, faces/val and weights")
         paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in {".jpg", ".jpeg", ".png"})
         if not paths:
             raise UnreadableImage(f"no pictures in {folder}")

@@ -31,33 +31,23 @@ def test_ssim_is_one_for_equal_pictures_and_agrees_with_scikit_image():
     assert full[5:-5, 5:-5].mean() == pytest.approx(theirs)
 
 
-def vgg_tensors():
-    shapes = {0: (3, 3, 1), 2: (64, 3, 3), 5: (64, 64, 3), 9: (128, 64, 3), 12: (128, 128, 3), 16: (256, 128, 3)}
-    tensors = {}
-    for index, (out, into, side) in shapes.items():
-        tensors[f"{index}.weight"] = torch.randn(out, into, side, side) * (2 / (into * side * side)) ** 0.5
-        tensors[f"{index}.bias"] = torch.randn(out) * 0.1
-    return tensors
-
-
-def test_vgg_features_are_those_of_the_published_stack_of_layers():
-    tensors = vgg_tensors()
+def test_vgg_features_are_those_of_the_published_stack_of_layers(vgg_tensors):
     pad, relu, pool = nn.ReflectionPad2d(1), nn.ReLU(), nn.MaxPool2d(2, 2, ceil_mode=True)
     published = nn.Sequential(
         nn.Conv2d(3, 3, 1), pad, nn.Conv2d(3, 64, 3), relu, pad, nn.Conv2d(64, 64, 3), relu, pool, pad,
         nn.Conv2d(64, 128, 3), relu, pad, nn.Conv2d(128, 128, 3), relu, pool, pad, nn.Conv2d(128, 256, 3), relu,
     )  # fmt: skip
-    published.load_state_dict(tensors)
+    published.load_state_dict(vgg_tensors)
     picture = torch.rand(1, 3, 33, 40)
 
-    features = VggDistance(tensors).features(picture)
+    features = VggDistance(vgg_tensors).features(picture)
 
     assert [f.shape[1] for f in features] == [64, 128, 256]
     assert torch.allclose(features[-1], published(picture), atol=1e-4)
 
 
-def test_vgg_distance_is_zero_for_equal_pictures_and_grows_with_the_difference():
-    vgg = VggDistance(vgg_tensors())
+def test_vgg_distance_is_zero_for_equal_pictures_and_grows_with_the_difference(vgg_tensors):
+    vgg = VggDistance(vgg_tensors)
     a = torch.rand(1, 3, 32, 32)
     noise = torch.randn_like(a)
 
