@@ -1,4 +1,4 @@
-"""Objects in S3-compatible storage by boto3. Its errors are translated here and nowhere else.
+"""Objects in S3-compatible storage.
 
 Results go to keys that no other attempt uses, and become visible through the job record only: no step relies on
 conditional writes, which S3-compatible servers honour in different ways, nor on listings, which may lag.
@@ -11,38 +11,20 @@ import hashlib
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    HTTPClientError,
-    IncompleteReadError,
-    ParamValidationError,
-    ResponseStreamingError,
-)
+from botocore.exceptions import ClientError
 
-from jobs.errors import ObjectChanged, ObjectDenied, ObjectError, ObjectMissing, ObjectTooLarge, StorageUnavailable
+from jobs.errors import ObjectChanged, ObjectTooLarge, StorageUnavailable
 from jobs.model import Job, ObjectRef, TenantId
+from jobs.s3 import BrokenOff, S3Client, make_client, status_of, translated
 from jobs.settings import JobsSettings
 
-#: boto3 makes its clients at run time and has no types for them.
-S3Client = Any
-
-CONNECT_TIMEOUT_S = 3.0
-READ_TIMEOUT_S = 10.0
-#: Tries of one request, with botocore's jittered backoff and its retry quota shared by the whole client.
-TOTAL_ATTEMPTS = 4
 #: Reads of one body. botocore retries requests, but not a body that breaks off.
 BODY_ATTEMPTS = 3
-#: Threads that may talk to the storage at once without dialling anew.
-POOL_SIZE = 32
 #: Bytes read at a time, so that a body longer than allowed is noticed early.
 CHUNK_BYTES = 1 << 20
 #: Our own checksum, in the object's metadata: servers differ in which others they keep.
@@ -102,9 +84,9 @@ class BlobStore:
     @classmethod
     def connect(cls, settings: JobsSettings) -> BlobStore:
         """A store as the settings say; nothing is sent yet."""
-        client = _client(settings, settings.s3_endpoint_url)
+        client = make_client(settings, settings.s3_endpoint_url)
         public_url = settings.s3_public_endpoint_url
-        public = client if public_url in {None, settings.s3_endpoint_url} else _client(settings, public_url)
+        public = client if public_url in {None, settings.s3_endpoint_url} else make_client(settings, public_url)
         return cls(client, public=public, region=settings.s3_region)
 
     def ping(self) -> None:
@@ -114,7 +96,7 @@ class BlobStore:
             StorageUnavailable: it does not answer.
             ObjectDenied: it refuses our credentials.
         """
-        with _translated("the storage"):
+        with translated("the storage"):
             self._s3.list_buckets()
 
     def ensure_bucket(self, bucket: str) -> None:
@@ -127,11 +109,11 @@ class BlobStore:
         where = (
             {} if self._region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": self._region}}
         )
-        with _translated(bucket):
+        with translated(bucket):
             try:
                 self._s3.head_bucket(Bucket=bucket)
             except ClientError as err:
-                if _status(err) != 404:
+                if status_of(err) != 404:
                     raise
             else:
                 return
@@ -149,7 +131,7 @@ class BlobStore:
             ObjectDenied: our credentials do not suffice.
             StorageUnavailable: no answer, throttled, or failing, also after retries.
         """
-        with _translated(ref.uri):
+        with translated(ref.uri):
             return _info(self._s3.head_object(Bucket=ref.bucket, Key=ref.key))
 
     def get(self, ref: ObjectRef, *, max_bytes: int, if_match: str | None = None) -> bytes:
@@ -162,10 +144,10 @@ class BlobStore:
         """
         for attempt in range(1, BODY_ATTEMPTS + 1):
             try:
-                with _translated(ref.uri):
+                with translated(ref.uri):
                     return self._get(ref, max_bytes=max_bytes, if_match=if_match)
             except StorageUnavailable as err:
-                if not isinstance(err, _BrokenOff) or attempt == BODY_ATTEMPTS:
+                if not isinstance(err, BrokenOff) or attempt == BODY_ATTEMPTS:
                     raise
         raise AssertionError("this is a bug: the last attempt returns or raises")
 
@@ -187,7 +169,7 @@ class BlobStore:
         size, md5, sha256 = _digests(data)
         words = {SHA256_METADATA: sha256} | dict(metadata or {})
         extra = {"ContentDisposition": _attachment(filename)} if filename else {}
-        with _translated(ref.uri):
+        with translated(ref.uri):
             answer = self._s3.put_object(
                 Bucket=ref.bucket,
                 Key=ref.key,
@@ -208,11 +190,11 @@ class BlobStore:
             ObjectDenied, StorageUnavailable: see ``head``. Some may be gone already.
         """
         for ref in refs:
-            with _translated(ref.uri):
+            with translated(ref.uri):
                 try:
                     self._s3.delete_object(Bucket=ref.bucket, Key=ref.key)
                 except ClientError as err:
-                    if _status(err) != 404:
+                    if status_of(err) != 404:
                         raise
 
     def list(self, bucket: str, *, prefix: str) -> Iterator[Listed]:
@@ -223,7 +205,7 @@ class BlobStore:
         """
         token: dict[str, str] = {}
         while True:
-            with _translated(f"s3://{bucket}/{prefix}"):
+            with translated(f"s3://{bucket}/{prefix}"):
                 page = self._s3.list_objects_v2(Bucket=bucket, Prefix=prefix, **token)
             now = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
             for line in page.get("Contents", ()):
@@ -268,76 +250,11 @@ class BlobStore:
         if max(len(data), info.size) > max_bytes:
             raise ObjectTooLarge(f"{ref.uri} has {info.size} bytes, allowed are {max_bytes}")
         if len(data) != info.size:
-            raise _BrokenOff(f"{ref.uri} ended after {len(data)} of {info.size} bytes")
+            raise BrokenOff(f"{ref.uri} ended after {len(data)} of {info.size} bytes")
         expected = info.metadata.get(SHA256_METADATA)
         if expected and hashlib.sha256(data).hexdigest() != expected:
             raise ObjectChanged(f"{ref.uri} is not what its checksum says")
         return bytes(data)
-
-
-class _BrokenOff(StorageUnavailable):
-    """Raised when a body ends early; the one failure that is tried again here."""
-
-
-def _client(settings: JobsSettings, endpoint_url: str | None) -> S3Client:
-    key, secret = settings.s3_access_key_id, settings.s3_secret_access_key
-    wanted = settings.s3_checksums
-    # Over https, botocore's own default sends trailing checksums that several S3-compatible servers refuse or, worse,
-    # store as part of the object.
-    checksums = ("when_required" if endpoint_url else "when_supported") if wanted == "auto" else wanted
-    style = {"addressing_style": "path" if endpoint_url else "auto"}
-    config = Config(
-        signature_version="s3v4",
-        connect_timeout=CONNECT_TIMEOUT_S,
-        read_timeout=READ_TIMEOUT_S,
-        retries={"mode": "standard", "total_max_attempts": TOTAL_ATTEMPTS},
-        max_pool_connections=POOL_SIZE,
-        tcp_keepalive=True,
-        request_checksum_calculation=checksums,
-        response_checksum_validation=checksums,
-        s3=style,
-    )
-    # A session of our own: the default one is shared and not safe to build clients from in several threads.
-    return boto3.session.Session().client(
-        "s3",
-        endpoint_url=endpoint_url,
-        region_name=settings.s3_region,
-        aws_access_key_id=key.get_secret_value() if key else None,
-        aws_secret_access_key=secret.get_secret_value() if secret else None,
-        config=config,
-    )
-
-
-@contextmanager
-def _translated(what: str) -> Iterator[None]:
-    try:
-        yield
-    except ObjectError:
-        raise
-    except ClientError as err:
-        raise _error_for(err)(f"{what}: {err}") from err
-    except ParamValidationError as err:
-        raise ObjectMissing(f"{what}: {err}") from err
-    except (IncompleteReadError, ResponseStreamingError) as err:
-        raise _BrokenOff(f"{what}: {err}") from err
-    except (BotoCoreError, HTTPClientError) as err:
-        raise StorageUnavailable(f"{what}: {type(err).__name__}: {err}") from err
-
-
-def _error_for(err: ClientError) -> type[ObjectError]:
-    status, code = _status(err), err.response["Error"].get("Code", "")
-    if status == 404 or code in {"NoSuchKey", "NoSuchBucket", "InvalidBucketName"}:
-        return ObjectMissing
-    if status in {401, 403}:
-        return ObjectDenied
-    if status == 412:
-        return ObjectChanged
-    # What is left is throttling, the server's own trouble, or a request of ours that it does not understand.
-    return StorageUnavailable
-
-
-def _status(err: ClientError) -> int:
-    return int(err.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def _info(answer: Mapping[str, Any]) -> ObjectInfo:

@@ -14,6 +14,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.retry import Retry
 
 from jobs.errors import StoreUnavailable
+from jobs.model import JobId
 from jobs.settings import JobsSettings
 
 #: Start of every key. The braces put all of them into one cluster slot.
@@ -78,6 +79,16 @@ def translated() -> Iterator[None]:
 def is_refusal(message: str) -> bool:
     """True where Redis is not able to, false where we asked for nonsense (a bug of ours, not to be retried)."""
     return message.startswith(_REFUSALS) or message.startswith(("command not allowed when used memory", "You can't"))
+
+
+def job_key(job_id: JobId) -> str:
+    """Where a job's record is."""
+    return f"{PREFIX}job:{job_id}"
+
+
+def as_record(flat: Sequence[str]) -> dict[str, str]:
+    """A hash as scripts give it, names and values by turns."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 @functools.cache

@@ -6,42 +6,35 @@ or forged. Methods may be called again after ``StoreUnavailable``: each gives th
 
 from __future__ import annotations
 
-import hashlib
 import secrets
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import redis
 
-from jobs.backlog import Backlog, Slots, actual_cost, estimated_cost
-from jobs.blobs import upload_id_of
+from jobs.admission import Admission
+from jobs.backlog import Backlog, Slots, actual_cost
 from jobs.codec import (
     VERSION,
     dump_json,
-    event_names,
     failure_to_json,
     job_from_record,
     result_to_json,
-    spec_to_json,
 )
-from jobs.connection import PREFIX, Scripts, dial, translated
+from jobs.connection import PREFIX, Scripts, as_record, dial, job_key, translated
+from jobs.doctor import Doctor
 from jobs.errors import (
     DeadlineExceeded,
     Fenced,
-    IdempotencyMismatch,
     IllegalMove,
     InvalidRequest,
     JobNotFound,
     JobsError,
-    QuotaExceeded,
-    StoreUnavailable,
     TooManyInterruptions,
 )
 from jobs.model import Failure, Job, JobId, Priority, Progress, Result, Tenant, TenantId, new_job_id
 from jobs.outbox import Delivery, Outbox
+from jobs.outcomes import Beat, ClaimRefusal, Idempotency, Page, Submitted
 from jobs.retention import Expired, Retention, SweepReport, Upload, UploadNotFound
 from jobs.settings import JobsSettings
 from jobs.states import TERMINAL, JobState
@@ -61,54 +54,8 @@ __all__ = [
     "UploadNotFound",
 ]
 
-#: How long a submit waits for its replicas, and for how long what INFO said about them is believed.
-WAIT_MS = 200
-REPLICAS_KNOWN_S = 1.0
 #: The longest page of a list.
 MAX_PAGE = 200
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Idempotency:
-    """The caller's word that two requests are the same one."""
-
-    key: str
-    fingerprint: str  #: sha256 of the canonical request
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submitted:
-    """The outcome of a submit."""
-
-    job: Job
-    replayed: bool  #: an earlier submit with the same key made the job
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """Some of a tenant's jobs, newest first."""
-
-    jobs: tuple[Job, ...]
-    next_cursor: str | None  #: None = there are no older ones
-
-
-class ClaimRefusal(StrEnum):
-    """Why a claim was not granted; the message that led to it is done with."""
-
-    GONE = "gone"
-    NOT_QUEUED = "not_queued"
-    CANCELED = "canceled"
-    DEADLINE = "deadline"  #: too late; the job has just been failed for it
-    EXHAUSTED = "exhausted"  #: interrupted too often; the job has just been failed for it
-
-
-class Beat(StrEnum):
-    """What a worker hears when it renews its lease."""
-
-    OK = "ok"
-    CANCEL = "cancel"  #: stop and call ``canceled``; the lease is not renewed any more
-    DEADLINE = "deadline"  #: stop and fail; the lease is not renewed any more
-    FENCED = "fenced"  #: the job is another attempt's; drop everything
 
 
 class JobStore:
@@ -119,10 +66,10 @@ class JobStore:
         self._settings = settings
         self._scripts = Scripts(redis)
         self._policy = _policy(settings)
+        self._admission = Admission(self._scripts, settings)
         self._backlog = Backlog(self._scripts, resend_after_s=settings.resend_after_s)
         self._outbox = Outbox(self._scripts)
         self._retention = Retention(self._scripts, upload_ttl_s=settings.upload_ttl_s)
-        self._replicas, self._replicas_seen = 0, float("-inf")
 
     @classmethod
     def connect(cls, settings: JobsSettings) -> JobStore:
@@ -131,6 +78,10 @@ class JobStore:
 
     def close(self) -> None:
         self._redis.close()
+
+    def doctor(self) -> Doctor:
+        """One who looks whether all of this fits together."""
+        return Doctor(self._redis)
 
     def ping(self) -> None:
         """Ask whether Redis answers.
@@ -151,29 +102,7 @@ class JobStore:
             QuotaExceeded: the tenant has as many unfinished jobs as it may have.
             StoreUnavailable: Redis, or a replica that must have it, did not answer. Submit again with the same key.
         """
-        key = hashlib.sha256(idempotency.key.encode()).hexdigest() if idempotency else ""
-        args: list[str | int | float] = [
-            job.id,
-            job.tenant,
-            job.priority,
-            estimated_cost(job.input_bytes),
-            spec_to_json(job),
-            event_names(job.callback),
-            "" if job.deadline_s is None else job.deadline_s,
-            upload_id_of(job.input, bucket=self._settings.bucket, tenant=job.tenant) or "",
-            key,
-            idempotency.fingerprint if idempotency else "",
-            self._settings.idempotency_ttl_s,
-            self._settings.max_waiting_jobs,
-            VERSION,
-        ]
-        status, *rest = self._durably("submit", _key(job.id), args)
-        if status == "mismatch":
-            raise IdempotencyMismatch("key was used with another request")
-        if status == "quota":
-            raise QuotaExceeded(f"{job.tenant} has {rest[0]} unfinished jobs, as many as it may have")
-        record, job_id = rest
-        return Submitted(job=job_from_record(JobId(job_id), _record(record)), replayed=status == "replayed")
+        return self._admission.submit(job, idempotency=idempotency)
 
     def get(self, job_id: JobId, *, tenant: TenantId | None = None) -> Job:
         """The job as it is now.
@@ -183,7 +112,7 @@ class JobStore:
             StoreUnavailable: Redis did not answer.
         """
         with translated():
-            record: Any = self._redis.hgetall(_key(job_id))
+            record: Any = self._redis.hgetall(job_key(job_id))
         if not record or (tenant is not None and record["tenant"] != tenant):
             raise JobNotFound(job_id)
         return job_from_record(job_id, record)
@@ -202,7 +131,7 @@ class JobStore:
         states = [state] if state else list(JobState)
         args = [tenant, cursor or "", max(1, min(limit, MAX_PAGE)), *states]
         last, *records = self._scripts.call("list", keys=[f"{PREFIX}index:{tenant}:queued"], args=args)
-        found = [_record(flat) for flat in records]
+        found = [as_record(flat) for flat in records]
         jobs = tuple(job_from_record(JobId(record["id"]), record) for record in found)
         return Page(jobs=jobs, next_cursor=last or None)
 
@@ -284,8 +213,8 @@ class JobStore:
         """
         token = secrets.token_hex(8)
         args = [self._policy, job_id, worker, lease_s, token, VERSION]
-        status, *rest = self._scripts.call("claim", keys=[_key(job_id)], args=args)
-        return job_from_record(job_id, _record(rest[0])) if status == "ok" else ClaimRefusal(status)
+        status, *rest = self._scripts.call("claim", keys=[job_key(job_id)], args=args)
+        return job_from_record(job_id, as_record(rest[0])) if status == "ok" else ClaimRefusal(status)
 
     def beat(self, job_id: JobId, *, epoch: int, lease_s: float, progress: Progress | None = None) -> Beat:
         """Renew the lease; hear whether to go on.
@@ -294,7 +223,7 @@ class JobStore:
             StoreUnavailable: Redis did not answer. The lease runs on; stop before its end.
         """
         news = [progress.percent, progress.stage] if progress else ["", ""]
-        return Beat(self._scripts.call("beat", keys=[_key(job_id)], args=[job_id, epoch, lease_s, *news]))
+        return Beat(self._scripts.call("beat", keys=[job_key(job_id)], args=[job_id, epoch, lease_s, *news]))
 
     def commit(self, job_id: JobId, *, epoch: int, result: Result) -> Job:
         """The job, succeeded: its result is visible now.
@@ -418,40 +347,13 @@ class JobStore:
     # -- ours
 
     def _transition(self, script: str, job_id: JobId, *args: str | int | float) -> Job:
-        status, *rest = self._scripts.call(script, keys=[_key(job_id)], args=[self._policy, job_id, *args])
+        status, *rest = self._scripts.call(script, keys=[job_key(job_id)], args=[self._policy, job_id, *args])
         if status == "ok":
-            return job_from_record(job_id, _record(rest[0]))
+            return job_from_record(job_id, as_record(rest[0]))
         if status == "gone":
             raise JobNotFound(job_id)
         error = Fenced if status == "fenced" else IllegalMove
         raise error(f"{script} of {job_id}: it is {rest[0]}")
-
-    def _durably(self, script: str, key: str, args: Sequence[str | int | float]) -> Any:
-        """The script's answer, once as many replicas have it as there must be."""
-        replicas = self._settings.redis_min_replicas or min(1, self._connected_replicas())
-        if not replicas:
-            return self._scripts.call(script, keys=[key], args=args)
-        answer, acknowledged = self._scripts.call_and_wait(
-            script, keys=[key], args=args, replicas=replicas, wait_ms=WAIT_MS
-        )
-        if acknowledged < replicas:
-            raise StoreUnavailable(f"{acknowledged} of {replicas} replicas have it after {WAIT_MS} ms")
-        return answer
-
-    def _connected_replicas(self) -> int:
-        if time.monotonic() - self._replicas_seen > REPLICAS_KNOWN_S:
-            with translated():
-                info: dict[str, Any] = self._redis.info("replication")
-            self._replicas, self._replicas_seen = int(info["connected_slaves"]), time.monotonic()
-        return self._replicas
-
-
-def _key(job_id: JobId) -> str:
-    return f"{PREFIX}job:{job_id}"
-
-
-def _record(flat: Sequence[str]) -> dict[str, str]:
-    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def _policy(settings: JobsSettings) -> str:

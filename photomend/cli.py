@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from photomend.commands import api, demo, keeper, models, restore, submit, train, up, worker
+from photomend.commands import api, demo, doctor, keeper, models, restore, submit, train, up, worker
 
 app = typer.Typer(
     name="photomend",
@@ -38,6 +38,7 @@ app.add_typer(train.app, name="train")
 app.add_typer(models.app, name="models")
 app.command("worker")(worker.worker)
 app.command("keeper")(keeper.keeper)
+app.command("doctor")(doctor.doctor)
 
 
 def main() -> None:

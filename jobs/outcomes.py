@@ -1,0 +1,51 @@
+"""What the store is told and what it answers: small values, one page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from jobs.model import Job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Idempotency:
+    """The caller's word that two requests are the same one."""
+
+    key: str
+    fingerprint: str  #: sha256 of the canonical request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """The outcome of a submit."""
+
+    job: Job
+    replayed: bool  #: an earlier submit with the same key made the job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Some of a tenant's jobs, newest first."""
+
+    jobs: tuple[Job, ...]
+    next_cursor: str | None  #: None = there are no older ones
+
+
+class ClaimRefusal(StrEnum):
+    """Why a claim was not granted; the message that led to it is done with."""
+
+    GONE = "gone"
+    NOT_QUEUED = "not_queued"
+    CANCELED = "canceled"
+    DEADLINE = "deadline"  #: too late; the job has just been failed for it
+    EXHAUSTED = "exhausted"  #: interrupted too often; the job has just been failed for it
+
+
+class Beat(StrEnum):
+    """What a worker hears when it renews its lease."""
+
+    OK = "ok"
+    CANCEL = "cancel"  #: stop and call ``canceled``; the lease is not renewed any more
+    DEADLINE = "deadline"  #: stop and fail; the lease is not renewed any more
+    FENCED = "fenced"  #: the job is another attempt's; drop everything

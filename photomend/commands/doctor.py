@@ -1,0 +1,81 @@
+"""``photomend doctor``: does everything in the store fit together, and does somebody look after it?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from jobs.settings import JobsSettings
+    from jobs.store import JobStore
+
+
+def doctor(
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what is found, and delete orphaned objects.")] = False,
+    objects: Annotated[
+        bool, typer.Option("--objects", help="Also look through the bucket for objects that no job shows.")
+    ] = False,
+) -> None:
+    """Look through jobs, indices and, on request, the bucket; name whatever does not fit.
+
+    Safe at any time, also while everything runs. Exit code 0: nothing was wrong, or all of it was mended; 1: something
+    is wrong.
+
+    Example: photomend doctor --objects --repair
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    from jobs.errors import JobsError
+
+    console = Console()
+    try:
+        wrong = _examine(console, repair=repair, objects=objects)
+    except JobsError as err:
+        sentence = f"{err.public} ({err}) Check PHOTOMEND_REDIS_URL and the PHOTOMEND_S3_* settings."
+        Console(stderr=True).print(Text(sentence, style="bold red"), soft_wrap=True)
+        raise typer.Exit(1) from err
+    if wrong:
+        raise typer.Exit(1)
+
+
+def _examine(console: Console, *, repair: bool, objects: bool) -> bool:
+    """Prints each finding; True if something is left that is wrong."""
+    from jobs.settings import JobsSettings
+    from jobs.store import JobStore
+
+    settings = JobsSettings()
+    store = JobStore.connect(settings)
+    try:
+        doctor = store.doctor()
+        count = 0
+        with console.status("Looking through the jobs"):
+            for found in doctor.examine(repair=repair):
+                count += 1
+                console.print(f"{found.subject}: {found.problem}{'; mended' if repair else ''}", highlight=False)
+            late = doctor.overdue()
+            for found in late:
+                console.print(f"{found.subject}: {found.problem}; is a keeper running?", highlight=False)
+        lost = _examine_objects(console, store, settings, repair=repair) if objects else 0
+    finally:
+        store.close()
+    console.print(f"{count} violations, {len(late)} overdue" + (f", {lost} orphaned objects" if objects else ""))
+    return bool(late) or (not repair and bool(count or lost))
+
+
+def _examine_objects(console: Console, store: JobStore, settings: JobsSettings, *, repair: bool) -> int:
+    from jobs.blobs import BlobStore
+    from jobs.orphans import orphans
+
+    blobs = BlobStore.connect(settings)
+    count = 0
+    with console.status("Looking through the bucket"):
+        for ref in orphans(store, blobs, bucket=settings.bucket):
+            count += 1
+            if repair:
+                blobs.delete([ref])
+            console.print(f"{ref.uri}: no job shows it{'; deleted' if repair else ''}", highlight=False)
+    return count
