@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 from types import FrameType
 
+import structlog
 import uvicorn
 from fastapi import FastAPI
 
@@ -12,6 +14,8 @@ from api.settings import ApiSettings
 from jobs import logs
 from jobs.blobs import BlobStore
 from jobs.store import JobStore
+
+logger = structlog.get_logger(__name__)
 
 #: Requests in work may take this long to end after SIGTERM.
 GRACE_S = 10
@@ -26,6 +30,8 @@ def app(settings: ApiSettings | None = None) -> FastAPI:
 def serve(settings: ApiSettings) -> None:
     """Serve until SIGTERM or SIGINT."""
     logs.configure(service="api")
+    if not _is_loopback(settings.api_host):
+        logger.warning("there are no keys: whoever reaches this address may submit jobs", host=settings.api_host)
     config = uvicorn.Config(
         app(settings),
         host=settings.api_host,
@@ -37,6 +43,13 @@ def serve(settings: ApiSettings) -> None:
         timeout_graceful_shutdown=GRACE_S,
     )
     _Server(config).run()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class _Server(uvicorn.Server):

@@ -50,13 +50,13 @@ async def stream(
             spoke = clock()
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, service.settings.events_poll_s * SLOWEST)
-        latest = await run_in_threadpool(_read, service, tenant, job.id)
+        latest = await run_in_threadpool(read, service, tenant, job.id)
         if latest is None:
             return
         job = latest if isinstance(latest, Job) else job
 
 
-def _read(service: Service, tenant: TenantId, job_id: JobId) -> Job | bool | None:
+def read(service: Service, tenant: TenantId, job_id: JobId) -> Job | bool | None:
     """The job; None when its record is gone; False when the store does not answer just now."""
     try:
         return service.store.get(job_id, tenant=tenant)

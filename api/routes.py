@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from api import events, problems, submission, uploads
+from api import events, problems, submission, uploads, waiting
 from api.openapi import EVENTS_EXAMPLE, SUBMIT_BODY, header, text_response
 from api.openapi import problems as errors
 from api.problems import Problem
@@ -27,6 +27,7 @@ from api.schemas import (
 from api.service import Here, Id, Service, Tenant
 from api.views import etag, fleet, job_view, upload_view
 from jobs.errors import IllegalMove
+from jobs.model import Job
 from jobs.states import TERMINAL, JobState
 from jobs.store import Submitted
 
@@ -35,6 +36,9 @@ router = APIRouter()
 #: Seconds after which a look at an unfinished job is worth it.
 POLL_AFTER_S = 1
 
+Prefer = Annotated[
+    str | None, Header(description="wait=N: answer when the job has ended, or after N seconds (60 at most)")
+]
 _ETAG = {"ETag": header("The record's revision", '"7"')}
 _BODY_ERRORS = ("malformed_body", "body_too_large", "unsupported_media_type", "invalid_request")
 _SUBMIT_ERRORS = (
@@ -59,7 +63,12 @@ _SUBMIT_ERRORS = (
                 "Idempotent-Replayed": header("There when an earlier submit with this key is answered again", "true"),
                 **_ETAG,
             },
-        }
+        },
+        200: {
+            "description": "The job has ended already: it is an earlier submit's, or was done within Prefer: wait",
+            "model": JobView,
+            "headers": _ETAG,
+        },
     },
     openapi_extra=SUBMIT_BODY,
 )
@@ -70,6 +79,7 @@ async def submit(
     idempotency_key: Annotated[
         str | None, Header(description="Your name for this request; repeats are answered with the same job")
     ] = None,
+    prefer: Prefer = None,
 ) -> Response:
     """A JSON body names a picture in storage, a multipart body brings it. Answers once the job is stored safely."""
     key = submission.idempotency_key(idempotency_key)
@@ -79,7 +89,9 @@ async def submit(
         words = await uploads.read_json(request, service.settings.max_json_bytes)
         said = submission.checked(JobRequest, words)
         submitted = await run_in_threadpool(submission.submit_stored, service, tenant, said, key)
-    return _accepted(submitted)
+    seconds = waiting.wait_s(prefer)
+    job = await waiting.until_ended(service, tenant, submitted.job, seconds=seconds)
+    return _accepted(job, replayed=submitted.replayed, headers=waiting.applied(seconds))
 
 
 async def _submit_form(request: Request, service: Service, tenant: Tenant, key: str | None) -> Submitted:
@@ -93,12 +105,14 @@ async def _submit_form(request: Request, service: Service, tenant: Tenant, key: 
         await form.close()
 
 
-def _accepted(submitted: Submitted) -> Response:
-    job = submitted.job
-    headers = {"Location": f"/v1/jobs/{job.id}", "Retry-After": str(POLL_AFTER_S), "ETag": etag(job)}
-    if submitted.replayed:
+def _accepted(job: Job, *, replayed: bool, headers: dict[str, str]) -> Response:
+    has_ended = job.state in TERMINAL
+    headers = headers | {"Location": f"/v1/jobs/{job.id}", "ETag": etag(job)}
+    if not has_ended:
+        headers["Retry-After"] = str(POLL_AFTER_S)
+    if replayed:
         headers["Idempotent-Replayed"] = "true"
-    return JSONResponse(job_view(job), status_code=202, headers=headers)
+    return JSONResponse(job_view(job), status_code=200 if has_ended else 202, headers=headers)
 
 
 @router.get(
@@ -129,15 +143,22 @@ def list_jobs(service: Here, tenant: Tenant, query: Annotated[ListQuery, Query()
         304: {"description": "Nothing has changed since the ETag in If-None-Match"},
     },
 )
-def get_job(
+async def get_job(
     service: Here,
     tenant: Tenant,
     job_id: Id,
     if_none_match: Annotated[str | None, Header(description="ETag of an earlier answer")] = None,
+    prefer: Prefer = None,
 ) -> Response:
     """The job's record: status, progress, and once it has ended the output or the error."""
-    job = service.store.get(job_id, tenant=tenant)
-    headers = {"ETag": etag(job), "Cache-Control": "private, no-cache"}
+    job = await run_in_threadpool(service.store.get, job_id, tenant=tenant)
+    seconds = waiting.wait_s(prefer)
+    job = await waiting.until_ended(service, tenant, job, seconds=seconds)
+    return _told(job, if_none_match, waiting.applied(seconds))
+
+
+def _told(job: Job, if_none_match: str | None, headers: dict[str, str]) -> Response:
+    headers = headers | {"ETag": etag(job), "Cache-Control": "private, no-cache"}
     if job.state not in TERMINAL:
         headers["Retry-After"] = str(POLL_AFTER_S)
     known = {tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")}

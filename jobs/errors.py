@@ -152,7 +152,7 @@ class ObjectChanged(ObjectError):
     """Raised when an object is not the one that was submitted (ETag, length or checksum differ)."""
 
     code = "input_changed"
-    public = "The input changed after it was submitted."
+    public = "The input is not the one that was submitted: its length, checksum or version differs."
 
 
 class StorageUnavailable(ObjectError):

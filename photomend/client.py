@@ -385,8 +385,11 @@ def parse_events(lines: Iterable[str]) -> Iterator[Event]:
     for line in lines:
         if line:
             name, _, value = line.partition(":")
+            value = value.removeprefix(" ")
+            if name == "data" and "data" in fields:
+                value = f"{fields['data']}\n{value}"
             if name:
-                fields[name] = value.removeprefix(" ")
+                fields[name] = value
         elif "data" in fields:
             job = Job.from_json(json.loads(fields["data"]))
             yield Event(kind=fields.get("event", "message"), revision=int(fields.get("id", "0")), job=job)

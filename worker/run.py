@@ -18,7 +18,7 @@ from typing import Protocol
 import structlog
 
 from jobs.blobs import result_ref
-from jobs.errors import IllegalMove, JobNotFound, ObjectError, StorageUnavailable, StoreUnavailable
+from jobs.errors import IllegalMove, JobNotFound, ObjectChanged, ObjectError, StorageUnavailable, StoreUnavailable
 from jobs.model import Artifact, Failure, Job, JobId, ObjectRef, Progress, Result
 from jobs.store import Beat, ClaimRefusal
 from worker.engine import Engine, Outcome, Product
@@ -130,11 +130,24 @@ def _attempt(flight: Flight, place: Workplace) -> Ending:
         return _settle(flight, place, error)
 
 
+def _fetch(job: Job, place: Workplace) -> bytes:
+    """The input's bytes.
+
+    Raises:
+        ObjectError: it is not there, not ours to read, too large, or not as long as its owner declared.
+    """
+    data = place.blobs.get(job.input, max_bytes=place.max_bytes)
+    # The presigned PUT of an upload is signed for one length, but not every storage compares it.
+    if job.input_bytes is not None and len(data) != job.input_bytes:
+        raise ObjectChanged(f"{job.input.uri} has {len(data)} bytes, declared were {job.input_bytes}")
+    return data
+
+
 def _work(flight: Flight, place: Workplace, written: list[ObjectRef]) -> Result:
     job, began = flight.job, place.clock()
     place.engine.require(job.options)
     flight.on_progress(FETCH, 0.0)
-    data = place.blobs.get(job.input, max_bytes=place.max_bytes)
+    data = _fetch(job, place)
     fetched = place.clock()
     outcome = place.engine.restore(data, job.options, on_progress=flight.on_progress, compute=flight.compute)
     del data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 
 import httpx
 import pytest
@@ -206,6 +207,39 @@ def test_a_reader_that_comes_back_hears_only_what_it_has_not_seen(service):
     assert done.status_code == 204
     assert done.content == b""
     problem(service.call("GET", path, headers={"Last-Event-ID": "x"}), 422, "invalid_request")
+
+
+def finish_after(service, job_id, seconds):
+    def work():
+        time.sleep(seconds)
+        service.finish(service.claim(job_id))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def test_a_caller_that_prefers_to_wait_is_answered_when_the_job_has_ended(service):
+    said = service.submit()
+    worker = finish_after(service, said["id"], 0.3)
+    began = time.monotonic()
+    answer = service.call("GET", said["urls"]["self"], headers={"Prefer": "respond-async, wait=20"})
+    worker.join()
+    assert answer.json()["status"] == "succeeded"
+    assert answer.headers["preference-applied"] == "wait=20"
+    assert time.monotonic() - began < 10
+
+
+def test_a_wait_that_is_too_short_answers_as_things_are(service):
+    headers = {"Prefer": "wait=1", "Idempotency-Key": "k"}
+    began = time.monotonic()
+    first = service.call("POST", "/v1/jobs", json={"input": "s3://photos/a.jpg"}, headers=headers)
+    assert 0.9 < time.monotonic() - began < 10
+    assert (first.status_code, first.json()["status"]) == (202, "queued")
+    service.finish(service.claim(first.json()["id"]))
+    again = service.call("POST", "/v1/jobs", json={"input": "s3://photos/a.jpg"}, headers=headers)
+    assert (again.status_code, again.json()["status"]) == (200, "succeeded")
+    assert "retry-after" not in again.headers
 
 
 def test_a_silent_stream_is_kept_alive_by_comments(redis_settings, no_storage, serve):

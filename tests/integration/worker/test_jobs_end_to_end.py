@@ -55,6 +55,7 @@ def test_what_is_wrong_with_a_job_is_told_by_a_code_and_a_sentence(working_fleet
         "not an image": (fleet.submit(fleet.upload(b"no picture at all", "in/text")), "image_unreadable"),
         "empty": (fleet.submit(fleet.upload(b"", "in/empty")), "image_unreadable"),
         "truncated": (fleet.submit(fleet.upload(png(200, 200)[:-60], "in/half")), "image_truncated"),
+        "another length": (fleet.submit(photo, input_bytes=7), "input_changed"),
         "no weights": (fleet.submit(photo, options=JobOptions(model="gfpgan-1.2")), "weights_missing"),
     }
     for what, (job_id, code) in jobs.items():

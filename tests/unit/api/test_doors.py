@@ -9,6 +9,7 @@ from api import events, uploads
 from api.problems import Problem, body
 from api.submission import idempotency_key
 from api.views import job_view
+from api.waiting import wait_s
 from jobs.model import LOCAL_TENANT, Job, JobId, ObjectRef, Progress
 from jobs.states import JobState
 from photomend.client import parse_events
@@ -95,6 +96,23 @@ def test_strangers_words_can_not_break_out_of_an_event():
     assert "\r" not in text
     (event,) = parse_events(text.splitlines())
     assert (event.kind, event.job.raw["metadata"]) == ("end", job.metadata)
+
+
+@pytest.mark.parametrize(
+    ("prefer", "seconds"),
+    [
+        (None, 0),
+        ("wait=5", 5),
+        ('wait="7"', 7),
+        ("respond-async, Wait = 9; foo=1", 9),
+        ("wait=9999", 60),
+        ("wait=-1", 0),
+        ("wait", 0),
+        ("await=3", 0),
+    ],
+)
+def test_a_preference_that_is_not_understood_is_none(prefer, seconds):
+    assert wait_s(prefer) == seconds
 
 
 def test_a_problem_says_what_the_table_says_unless_it_has_words_of_its_own():
