@@ -17,7 +17,7 @@ from photomend import Client
 from photomend import client as client_module
 from photomend.cli import app
 from photomend.client import JobFailed, ProblemError, Unreachable, UnsupportedFile, WaitTimeout
-from tests.integration.api.conftest import PNG, problem
+from tests.integration.api.conftest import PNG, Service, make_settings, problem
 
 
 def finish_soon(service, *, data=None, fail=False):
@@ -215,11 +215,10 @@ def test_a_command_without_a_service_says_how_to_start_one(monkeypatch):
     assert "photomend up" in answer.stderr
 
 
-def test_a_failed_submit_leaves_no_file_behind_for_good(full_service):
+def test_a_failed_submit_leaves_no_file_behind_for_good(jobs_settings):
     """The upload is registered before it is stored, so that the sweeper finds what no job uses."""
-    service = full_service
+    service = Service(make_settings(jobs_settings, max_waiting_jobs=1))
     service.submit()
-    object.__setattr__(service.store, "_settings", service.settings.model_copy(update={"max_waiting_jobs": 1}))
     problem(service.call("POST", "/v1/jobs", files={"file": ("a.png", PNG)}), 429, "quota_exceeded")
     redis = service.store._redis
     (name,) = redis.zrange("{photomend}:uploads", 0, -1)
@@ -229,3 +228,4 @@ def test_a_failed_submit_leaves_no_file_behind_for_good(full_service):
     service.blobs.delete(expired.refs)
     with pytest.raises(ObjectMissing):
         service.blobs.head(expired.refs[0])
+    service.store.close()
