@@ -57,7 +57,7 @@ class WorkerSettings(JobsSettings):
 class KeeperSettings(JobsSettings):
     """Settings of the keeper: feeder, sweeper and callback sender."""
 
-    feed_every_s: float = Field(default=0.1, gt=0, description="How often free slots are matched with waiting jobs")
+    feed_every_s: float = Field(default=0.04, gt=0, description="How often free slots are matched with waiting jobs")
     batch_share: float = Field(
         default=0.1,
         ge=0,
