@@ -71,13 +71,18 @@ class Fleet:
         self, *names: str, threads: int = 1, app: str = FAKE_APP, **env: str
     ) -> tuple[subprocess.Popen[bytes], ...]:
         """Several of them, started at once."""
-        processes = []
-        for name in names:
-            command = Plan(name=name, threads=threads).command(app)
-            processes.append(self._start(name, command, {"PHOTOMEND_THREADS": str(threads)} | env))
+        processes = self.start_workers(*names, threads=threads, app=app, **env)
         for process in processes:
             wait_for(lambda p=process: self.slots_of(p), what="the workers are ready", within_s=40)
-        return tuple(processes)
+        return processes
+
+    def start_workers(
+        self, *names: str, threads: int = 1, app: str = FAKE_APP, **env: str
+    ) -> tuple[subprocess.Popen[bytes], ...]:
+        """The same, without waiting until they are ready."""
+        own = {"PHOTOMEND_THREADS": str(threads)} | env
+        plans = [Plan(name=name, threads=threads) for name in names]
+        return tuple(self._start(plan.name, plan.command(app), own) for plan in plans)
 
     def keeper(self, name: str = "keeper", **env: str) -> subprocess.Popen[bytes]:
         return self._start(name, [sys.executable, "-m", "photomend", "keeper"], env)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from pipeline.device import pick
 from pipeline.restorer import Restorer
 from pipeline.weights import WeightStore
 from worker.consumer import create_app
@@ -17,7 +18,7 @@ def load_engine(settings: WorkerSettings) -> Restoring:
     restorer = Restorer.load(weights, device=settings.device)
     return Restoring(
         restorer,
-        name=f"torch {torch.__version__}",
+        name=f"torch {torch.__version__} on {pick(settings.device)}",
         models=restorer.available(),
         max_pixels=settings.max_pixels,
     )
