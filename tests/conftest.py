@@ -30,6 +30,21 @@ for _name in [name for name in os.environ if name.startswith(("PHOTOMEND_", "AWS
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 
 
+#: Cheap and telling first; a tier that is not named here comes last.
+TIERS = ("unit", "contracts", "integration", "parity", "faults", "acceptance", "bench")
+_TESTS = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run tier by tier; within one, in the order of the files."""
+
+    def tier(item: pytest.Item) -> int:
+        first = item.path.relative_to(_TESTS).parts[0]
+        return TIERS.index(first) if first in TIERS else len(TIERS)
+
+    items.sort(key=tier)
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     """Every test starts from the same random numbers; libraries that are not imported yet cost nothing."""

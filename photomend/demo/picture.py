@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-#: Head and shoulders in the 512 px portrait: left, top, side in px.
-CROP = (75, 0, 320)
+#: The head in the 512 px portrait: left, top, side in px.
+CROP = (105, 0, 240)
 #: The lens was soft, px of the crop.
 BLUR_SIGMA_PX = 1.0
 #: What the print resolves: side in px. The face is about 60 px wide in it.
-PRINT_SIDE_PX = 200
+PRINT_SIDE_PX = 160
 #: What the scanner made of it: side in px.
-SCAN_SIDE_PX = 560
+SCAN_SIDE_PX = 480
 #: Film grain, standard deviation in 8-bit steps, the same in all three channels.
 GRAIN_SIGMA = 6.0
 #: Grains are larger than a pixel of the scan.

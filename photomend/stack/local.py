@@ -76,7 +76,7 @@ class LocalStack:
         try:
             self._choose_port()
             self._lock_data()
-            self._choose_secrets()
+            self._choose_settings()
             self._start_redis()
             self._start_s3()
             self._start_api()
@@ -141,12 +141,14 @@ class LocalStack:
         self.api_port = wanted or (API_PORT if is_free(API_PORT) else free_ports(1)[0])
         self._env |= {"PHOTOMEND_API_HOST": LOOPBACK, "PHOTOMEND_API_PORT": str(self.api_port)}
 
-    def _choose_secrets(self) -> None:
-        from jobs.settings import JobsSettings
+    def _choose_settings(self) -> None:
+        from worker.settings import WorkerSettings
 
-        given = JobsSettings()
+        given = WorkerSettings()
         hosts = [*given.callback_allow_hosts, *LOOPBACK_NAMES]
-        self._env |= {"PHOTOMEND_CALLBACK_ALLOW_HOSTS": json.dumps(hosts), "PHOTOMEND_ALLOW_PREVIEW": "1"}
+        self._env["PHOTOMEND_CALLBACK_ALLOW_HOSTS"] = json.dumps(hosts)
+        if "allow_preview" not in given.model_fields_set:
+            self._env["PHOTOMEND_ALLOW_PREVIEW"] = "1"
         if given.callback_secret is None:
             self._env["PHOTOMEND_CALLBACK_SECRET"] = _kept_secret(self.plan.data_dir / "callback-secret")
 

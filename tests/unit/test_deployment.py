@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,13 @@ def test_every_variable_of_a_service_is_a_setting_that_its_process_reads(name):
     known = {f"PHOTOMEND_{field.upper()}" for field in settings.model_fields}
     assert set(OURS[name]["environment"]) <= known
     assert OURS[name]["environment"]
+
+
+def test_the_weights_that_are_fetched_are_known():
+    entries = tomllib.loads((ROOT / "pipeline" / "weights.toml").read_text())["weights"]
+    names = OURS["fetch-weights"]["command"][3:]
+    assert names
+    assert set(names) <= {entry["name"] for entry in entries if entry.get("url")}
 
 
 def test_a_variable_that_is_no_setting_would_be_noticed():
