@@ -61,6 +61,7 @@ class Node:
         self._busy = 0
         self._outages = 0
         self._paused_until = 0.0
+        self._is_closed = False
         self._publisher = SlotPublisher(store, worker=self.worker, every_s=settings.slots_every_s, current=self._slots)
         self._drain = Drain(
             store,
@@ -83,6 +84,7 @@ class Node:
     def stop(self) -> None:
         """The last act of an orderly exit, when no job runs any more."""
         self._publisher.stop()
+        self._is_closed = True
         self._publisher.publish()
         if not self._lane.stop(timeout_s=LANE_STOP_S) or self._drain.status:
             os._exit(self._drain.status)
@@ -143,7 +145,7 @@ class Node:
 
     def _slots(self) -> Slots | None:
         engine = self._readiness.engine
-        if engine is None or self._drain.is_asked:
+        if engine is None or self._is_closed or self._drain.is_asked:
             return None
         total = self._settings.threads
         is_paused = time.monotonic() < self._paused_until
