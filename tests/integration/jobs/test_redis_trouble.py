@@ -147,8 +147,11 @@ def test_a_submit_is_accepted_only_when_a_connected_replica_has_it(own_redis: Re
         _signal(replica_pid, "STOP")
         with pytest.raises(StoreUnavailable, match="0 of 1 replicas"):
             store.submit(samples.job(), idempotency=KEY)
+        # A replay is no more durable than the first try, also on a connection that has written nothing yet.
+        other = JobStore.connect(JobsSettings(redis_url=own_redis.url))
         with pytest.raises(StoreUnavailable, match="0 of 1 replicas"):
-            store.submit(samples.job(), idempotency=KEY)  # a replay is no more durable than the first try
+            other.submit(samples.job(), idempotency=KEY)
+        other.close()
         _signal(replica_pid, "CONT")
         assert store.submit(samples.job(), idempotency=KEY).replayed
     finally:
