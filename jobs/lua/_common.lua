@@ -146,9 +146,9 @@ end
 -- Takes a processing job from its worker: back to its place in the backlog (before everything submitted later), or to
 -- its end where its owner gave it up, its deadline is past or it has been interrupted too often.
 local function put_back(id, job, t, policy)
-  if job.cancel then return finish(id, job, 'canceled', t, policy, {}) end
+  if job.cancel then return finish(id, job, 'canceled', t, policy, {'attempt', job.attempt}) end
   if job.deadline and t >= tonumber(job.deadline) then
-    return finish(id, job, 'failed', t, policy, {'failure', policy.deadline_failure})
+    return finish(id, job, 'failed', t, policy, {'attempt', job.attempt, 'failure', policy.deadline_failure})
   end
   if tonumber(job.attempt) >= policy.max_attempts then
     return finish(id, job, 'failed', t, policy, {'failure', policy.interrupted_failure})

@@ -5,6 +5,7 @@
 -- ARGV[2]  id         job id
 -- ARGV[3]  tenant     whose job it must be
 -- Returns  {"ok", record} | {"gone"} | {"illegal", state}
+essential()
 local id = ARGV[2]
 local job = load(id)
 if not job or job.tenant ~= ARGV[3] then return {'gone'} end

@@ -279,7 +279,9 @@ def test_a_canceled_job_that_its_worker_gives_up_ends_canceled(store: JobStore, 
         store.release(job.id, epoch=1, charge=False)
     else:
         assert store.sweep().ended == 1
-    assert store.get(job.id).state is JobState.CANCELED
+    ended = store.get(job.id)
+    assert ended.state is JobState.CANCELED
+    assert ended.attempt == (0 if way == "release" else 1), "an uncounted attempt stays uncounted"
     assert store.counts()["waiting_interactive"] == 0
 
 
