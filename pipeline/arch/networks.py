@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
-from pipeline.arch import gfpgan_clean, parsenet, preview, retinaface, upsamplers
+from pipeline.arch import gfpgan_clean, gfpgan_original, parsenet, preview, retinaface, upsamplers
 from pipeline.errors import WeightsCorrupt
 
 State = Mapping[str, Tensor]
@@ -84,15 +85,29 @@ def _load(module: nn.Module, state: State, *, architecture: str, name: str) -> N
 
 
 def _gfpgan_clean(state: State) -> Network:
+    module = gfpgan_clean.GFPGANv1Clean(**_gfpgan_shape(state, "stylegan_decoder.style_convs.{}.bias"))
+    return Network(module=module, architecture="gfpgan-clean", has_noise=True)
+
+
+def _gfpgan_equalised(architecture: str, resampling: gfpgan_original.Resampling) -> Callable[[State], Network]:
+    def builder(state: State) -> Network:
+        shape = _gfpgan_shape(state, "stylegan_decoder.style_convs.{}.activate.bias")
+        module = gfpgan_original.GFPGANv1(**shape, resampling=resampling)
+        return Network(module=module, architecture=architecture, has_noise=True)
+
+    return builder
+
+
+def _gfpgan_shape(state: State, widest: str) -> dict[str, Any]:
+    """Size and widths; ``widest`` is the pattern of the biases of the decoder's convolutions."""
     decoder = state["stylegan_decoder.constant_input.weight"]
     levels = _count(state, "condition_scale.{}.0.weight")
     size = 2 ** (levels + 2)
     narrow = decoder.shape[1] / gfpgan_clean.channels(4, narrow=1, multiplier=1)
-    widest = state[f"stylegan_decoder.style_convs.{2 * levels - 1}.bias"].shape[1]
-    multiplier = round(widest / gfpgan_clean.channels(size, narrow=narrow, multiplier=1)) or 1
+    last = state[widest.format(2 * levels - 1)].numel()
+    multiplier = round(last / gfpgan_clean.channels(size, narrow=narrow, multiplier=1)) or 1
     style = state["stylegan_decoder.style_mlp.1.weight"].shape[0]
-    module = gfpgan_clean.GFPGANv1Clean(size, style=style, narrow=narrow, multiplier=multiplier)
-    return Network(module=module, architecture="gfpgan-clean", has_noise=True)
+    return {"size": size, "style": style, "narrow": narrow, "multiplier": multiplier}
 
 
 def _retinaface(backbone: retinaface.Backbone) -> Callable[[State], Network]:
@@ -153,6 +168,8 @@ def _count(state: State, pattern: str) -> int:
 #: Builders by the architecture's name in weights.toml.
 BUILDERS: dict[str, Callable[[State], Network]] = {
     "gfpgan-clean": _gfpgan_clean,
+    "gfpgan-original": _gfpgan_equalised("gfpgan-original", "fir"),
+    "gfpgan-bilinear": _gfpgan_equalised("gfpgan-bilinear", "bilinear"),
     "retinaface-resnet50": _retinaface("resnet50"),
     "retinaface-mobilenet0.25": _retinaface("mobile0.25"),
     "parsenet": _parsenet,
@@ -162,4 +179,4 @@ BUILDERS: dict[str, Callable[[State], Network]] = {
 }
 
 #: Architectures whose networks add noise.
-WITH_NOISE = frozenset({"gfpgan-clean"})
+WITH_NOISE = frozenset({"gfpgan-clean", "gfpgan-original", "gfpgan-bilinear"})

@@ -16,8 +16,48 @@ def gfpgan_clean(size: int, *, narrow: float, multiplier: int, style: int) -> nn
     with foreign():
         from gfpgan.archs.gfpganv1_clean_arch import GFPGANv1Clean
 
+    return seeded(GFPGANv1Clean, size, narrow=narrow, multiplier=multiplier, style=style)
+
+
+def gfpgan_original(monkeypatch, size: int, *, narrow: float, multiplier: int, style: int) -> nn.Module:
+    """The ``gfpgan`` package's network of the paper, seeded, without its CUDA operators."""
+    with foreign():
+        from gfpgan.archs.gfpganv1_arch import GFPGANv1
+
+    plain_fused_activation(monkeypatch)
+    return seeded(GFPGANv1, size, narrow=narrow, multiplier=multiplier, style=style)
+
+
+def gfpgan_bilinear(monkeypatch, size: int, *, narrow: float, multiplier: int, style: int) -> nn.Module:
+    """The ``gfpgan`` package's bilinear network, seeded, without its CUDA operator."""
+    with foreign():
+        from gfpgan.archs.gfpgan_bilinear_arch import GFPGANBilinear
+
+    plain_fused_activation(monkeypatch)
+    return seeded(GFPGANBilinear, size, narrow=narrow, multiplier=multiplier, style=style)
+
+
+def plain_fused_activation(monkeypatch) -> None:
+    """Plain torch in place of basicsr's compiled ``fused_bias_act`` (bias, LeakyReLU, gain); its other compiled
+    operator, ``upfirdn2d``, has a CPU path of basicsr's own."""
+    with foreign():
+        from basicsr.ops.fused_act import fused_act
+
+    class Compiled:
+        @staticmethod
+        def fused_bias_act(x, bias, *rest):
+            _reference, act, grad, slope, gain = rest
+            assert (act, grad) == (3, 0), "LeakyReLU, forward"
+            x = x + bias.view(1, -1, *[1] * (x.ndim - 2))
+            return torch.where(x > 0, x, x * slope) * gain
+
+    monkeypatch.setattr(fused_act, "fused_act_ext", Compiled, raising=False)
+
+
+def seeded(architecture, size: int, *, narrow: float, multiplier: int, style: int) -> nn.Module:
+    """A network of one of the package's GFPGAN architectures as published, but for its size and widths."""
     torch.manual_seed(7)
-    network = GFPGANv1Clean(
+    network = architecture(
         size,
         num_style_feat=style,
         channel_multiplier=multiplier,
