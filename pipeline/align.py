@@ -27,7 +27,7 @@ def crop(image: FloatImage, source_to_crop: Affine) -> FloatImage:
     """The aligned face (512, 512, 3); what the picture does not cover is grey.
 
     Convention: ``image`` (H, W, 3) float32 RGB in [0, 1], any size; ``source_to_crop`` maps pixel centres.
-    Source: facexlib's align_warp_face (linear interpolation); see tests/parity/test_align_parity.py.
+    Source: facexlib's align_warp_face (linear interpolation); see tests/parity/test_paste_parity.py.
     """
     height, width = image.shape[:2]
     x0, y0, x1, y1 = bounds(invert(source_to_crop), (0, 0, CROP_PX - 1, CROP_PX - 1))

@@ -23,8 +23,9 @@ DEFAULT_TILE_PX = {"cpu": 256, "cuda": 512}
 #: Below this a tile is mostly overlap.
 SMALLEST_TILE_PX = 64
 
-#: Longest overlap (input px). SRVGG sees 34 px far, which is kept whole. RRDBNet sees 349 (x4) or 698 px (x2), but what
-#: lies beyond some tens of pixels moves a result by less than 1/255 (tests/unit/pipeline/test_upsample.py measures it).
+#: Longest overlap (input px). SRVGG sees 34 px far, which is kept whole. RRDBNet could see 349 (x4) or 698 px (x2), but
+#: its blocks add little to what they are given, so that what is far counts little: seeded networks differ by less than
+#: 1/255 (tests/unit/pipeline/test_networks_at_work.py). The released weights could not be measured here.
 MAX_OVERLAP_PX = 48
 
 #: Side (px) at which a tile's result is compared with its input.
