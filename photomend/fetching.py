@@ -14,9 +14,6 @@ import httpx
 if TYPE_CHECKING:
     from pipeline.weights import WeightEntry
 
-#: Read and written at once.
-BLOCK_BYTES = 1 << 20
-
 #: Connecting and waiting for more bytes; a download as a whole may take as long as it takes.
 TIMEOUT = httpx.Timeout(30.0, read=60.0)
 
@@ -77,7 +74,8 @@ def _receive(
     if entry.bytes is not None and have >= entry.bytes:
         return
     assert entry.url is not None, "checked by fetch: this is a bug"  # noqa: S101
-    headers = {"Range": f"bytes={have}-"} if have else {}
+    # The bytes as they lie on the server: a compressed answer could not be continued in the middle.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with client.stream("GET", entry.url, headers=headers) as response:
         if response.url.scheme != "https" and entry.url.startswith("https:"):
             raise FetchError(f"{entry.url} leads to {response.url.scheme}, which could be changed on its way")
@@ -89,7 +87,8 @@ def _receive(
         length = response.headers.get("Content-Length")
         total = entry.bytes or (done + int(length) if length else None)
         with part.open("ab" if resumed else "wb") as file:
-            for block in response.iter_bytes(BLOCK_BYTES):
+            # Without a block size each piece is written as it comes, so that nothing received is lost.
+            for block in response.iter_raw():
                 file.write(block)
                 done += len(block)
                 on_progress(done, total)

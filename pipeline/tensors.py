@@ -19,9 +19,13 @@ def to_batch(images: Sequence[FloatImage], *, device: torch.device, signed: bool
 
 
 def from_batch(batch: torch.Tensor, *, signed: bool) -> list[FloatImage]:
-    """B pictures (H, W, 3) float32 in [0, 1], clipped, each with memory of its own; not-a-number stays."""
-    values = (batch + 1) / 2 if signed else batch
-    array = values.float().clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
+    """B pictures (H, W, 3) float32 in [0, 1], clipped, each with memory of its own.
+
+    Infinite values become not-a-number, as those stay it, so that a check for finite pixels finds both.
+    """
+    values = ((batch + 1) / 2 if signed else batch).float()
+    clipped = torch.where(values.isfinite(), values.clamp(0, 1), torch.nan)
+    array = clipped.permute(0, 2, 3, 1).cpu().numpy()
     return [np.ascontiguousarray(image) for image in array]
 
 
