@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pipeline.arch import gfpgan_clean, gfpgan_original, parsenet, preview, retinaface, upsamplers
+from pipeline.arch import gfpgan_clean, gfpgan_original, parsenet, preview, restoreformer, retinaface, upsamplers
 from pipeline.errors import WeightsCorrupt
 
 State = Mapping[str, Tensor]
@@ -110,6 +110,19 @@ def _gfpgan_shape(state: State, widest: str) -> dict[str, Any]:
     return {"size": size, "style": style, "narrow": narrow, "multiplier": multiplier}
 
 
+def _restoreformer(state: State) -> Network:
+    levels = _count(state, "encoder.down.{}.block.0.conv1.weight")
+    shape = restoreformer.Shape(
+        widths=tuple(state[f"encoder.down.{i}.block.0.conv1.weight"].shape[0] for i in range(levels)),
+        first=state["encoder.conv_in.weight"].shape[0],
+        blocks=_count(state, "encoder.down.0.block.{}.conv1.weight"),
+        latent=state["encoder.conv_out.weight"].shape[0],
+        code=state["quantize.embedding.weight"].shape[1],
+        codes=state["quantize.embedding.weight"].shape[0],
+    )
+    return Network(module=restoreformer.RestoreFormer(shape), architecture="restoreformer")
+
+
 def _retinaface(backbone: retinaface.Backbone) -> Callable[[State], Network]:
     def builder(_: State) -> Network:
         return Network(module=retinaface.build(backbone), architecture=f"retinaface-{backbone}")
@@ -170,6 +183,7 @@ BUILDERS: dict[str, Callable[[State], Network]] = {
     "gfpgan-clean": _gfpgan_clean,
     "gfpgan-original": _gfpgan_equalised("gfpgan-original", "fir"),
     "gfpgan-bilinear": _gfpgan_equalised("gfpgan-bilinear", "bilinear"),
+    "restoreformer": _restoreformer,
     "retinaface-resnet50": _retinaface("resnet50"),
     "retinaface-mobilenet0.25": _retinaface("mobile0.25"),
     "parsenet": _parsenet,

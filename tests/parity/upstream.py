@@ -37,6 +37,30 @@ def gfpgan_bilinear(monkeypatch, size: int, *, narrow: float, multiplier: int, s
     return seeded(GFPGANBilinear, size, narrow=narrow, multiplier=multiplier, style=style)
 
 
+def restoreformer(*, size: int, width: int, multiples: tuple[int, ...], codes: int) -> nn.Module:
+    """The ``gfpgan`` package's RestoreFormer, seeded, with attention at its smallest size as published."""
+    with foreign():
+        from gfpgan.archs.restoreformer_arch import RestoreFormer
+
+    torch.manual_seed(7)
+    network = RestoreFormer(
+        n_embed=codes,
+        embed_dim=width,
+        ch=width,
+        ch_mult=multiples,
+        attn_resolutions=(size // 2 ** (len(multiples) - 1),),
+        resolution=size,
+        z_channels=2 * width,
+    ).eval()
+    with torch.no_grad():
+        # Upstream's codes start near zero, all nearly the same; and its normalisations do nothing.
+        network.quantize.embedding.weight.normal_(0, 0.3)
+        for name, parameter in network.named_parameters():
+            if "norm" in name:
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+    return network
+
+
 def plain_fused_activation(monkeypatch) -> None:
     """Plain torch in place of basicsr's compiled ``fused_bias_act`` (bias, LeakyReLU, gain); its other compiled
     operator, ``upfirdn2d``, has a CPU path of basicsr's own."""
