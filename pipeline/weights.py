@@ -116,7 +116,10 @@ class WeightStore:
         entry = self.find(name)
         place = self._place(entry)
         if not place.is_file():
-            advice = "correct its entry there" if entry.origin is Origin.LOCAL else f"`photomend models fetch {name}`"
+            # A release without a published hash is fetched only by someone who says that they trust it.
+            trust = "" if entry.sha256 else " --trust-first-use"
+            fetch = f"`photomend models fetch {name}{trust}`"
+            advice = "correct its entry there" if entry.origin is Origin.LOCAL else fetch
             raise WeightsMissing(f"{entry.file} ({name}) is not in {place.parent}: {advice}")
         return place
 

@@ -231,7 +231,7 @@ def test_networks_run_through_compute_and_nowhere_else(weights, faces):
     ("options", "error", "sentence"),
     [
         ({"model": "gfpgan-1.3"}, WeightsMissing, "photomend models fetch gfpgan-1.3"),
-        ({"model": "gfpgan-1"}, UnsupportedOption, "gfpgan-original"),
+        ({"model": "gfpgan-1"}, WeightsMissing, "models fetch gfpgan-1 --trust-first-use"),
         ({"model": "restoreformer"}, UnsupportedOption, "restoreformer"),
         ({"model": "preview"}, WeightsMissing, "PHOTOMEND_ALLOW_PREVIEW"),
         ({"model": "stable-diffusion"}, UnsupportedOption, "unknown"),
