@@ -44,8 +44,8 @@ from pipeline.training.textures import EVALUATION_PICTURES, TRAINING_PICTURES, p
 from pipeline.weights import preview_folder, read_checkpoint_file, unwrap
 
 #: The runs whose results are shipped.
-RESTORER_PLAN = Plan(steps=3000, seed=0, rate=6e-4, gradient_norm=0.1)
-DETECTOR_PLAN = Plan(steps=4500, seed=0, rate=2e-3)
+RESTORER_PLAN = Plan(steps=1450, seed=0, rate=6e-4, gradient_norm=0.1)
+DETECTOR_PLAN = Plan(steps=2660, seed=0, rate=2e-3, decay_from=0.72)
 #: The training score from which the shipped detector counts a face.
 DETECTOR_SURE = 0.8
 #: Steps between checkpoints.

@@ -14,9 +14,9 @@ from pipeline.training.losses import VggDistance, channels_last
 #: Crops per step and their side; seven times as many different faces as whole ones for the same work.
 BATCH, CROP_PX = 8, 192
 #: Whole faces per step in the last part of the decay, so that the pooled style sees what it will see in use.
-WHOLE_BATCH, WHOLE_FROM = 2, 0.7
+WHOLE_BATCH, WHOLE_FROM = 2, 0.85
 #: Weight of the VGG distance beside the pixel loss at the end of the decay, and the share of the batch it looks at.
-VGG_WEIGHT, VGG_SHARE = 0.02, 0.5
+VGG_WEIGHT, VGG_SHARE = 0.02, 0.25
 #: Softens the absolute difference near zero.
 CHARBONNIER = 1e-3
 

@@ -113,7 +113,7 @@ def _headless(material: Material, side: int, rng: Generator) -> FloatImage:
         fill = background(rng, TEXTURE_PX, material.pictures)
     else:
         corner = face[:TEXTURE_PX, :TEXTURE_PX] if rng.random() < 0.5 else face[-TEXTURE_PX:, :TEXTURE_PX]
-        fill = cv2.GaussianBlur(corner, (0, 0), rng.uniform(0.5, 12))
+        fill = as_floats(cv2.GaussianBlur(corner, (0, 0), rng.uniform(0.5, 12)))
     mask = np.zeros((FACE_PX, FACE_PX), np.float32)
     x0, y0, x1, y1 = (float(v) for v in label.box)
     axes = (round(0.62 * (x1 - x0)), round(0.62 * (y1 - y0)))
