@@ -33,6 +33,7 @@ def train(
     data: Data = Path("../shared"),
     restorer: Annotated[Path | None, typer.Option(help="Restorer file; the shipped one when left out.")] = None,
     detector: Annotated[Path | None, typer.Option(help="Detector file; the shipped one when left out.")] = None,
+    faces: Annotated[int | None, typer.Option(min=1, help="Val faces for the restorer; all when left out.")] = None,
     threads: Threads = 2,
 ) -> None:
     """Train, evaluate and export the preview weights.
@@ -51,7 +52,7 @@ def train(
         return
     if not evaluate:
         raise typer.BadParameter("say `restorer`, `detector`, `export` or --evaluate; --help has examples")
-    _evaluate(data, restorer, detector, threads)
+    _evaluate(data, restorer, detector, faces, threads)
 
 
 def restorer(
@@ -158,7 +159,7 @@ def _run(train_it: Callable[..., object], run: Run, threads: int) -> None:
     console.print(f"The checkpoint is {run.out / CHECKPOINT}; `photomend train export` makes the shipped file of it.")
 
 
-def _evaluate(data: Path, restorer: Path | None, detector: Path | None, threads: int) -> None:
+def _evaluate(data: Path, restorer: Path | None, detector: Path | None, faces: int | None, threads: int) -> None:
     with _errors_as_sentences():
         from rich.console import Console
 
@@ -167,7 +168,9 @@ def _evaluate(data: Path, restorer: Path | None, detector: Path | None, threads:
         recipe.set_threads(threads)
         console = Console()
         with console.status("evaluating") as status:
-            report = recipe.evaluate(data, restorer=restorer, detector=detector, told=status.update)
+            report = recipe.evaluate(
+                data, restorer=restorer, detector=detector, faces_at_most=faces, told=status.update
+            )
         _print_report(report)
 
 

@@ -16,7 +16,7 @@ from pipeline.detect import FaceDetector
 from pipeline.training.anchors import overlap
 from pipeline.training.degrade import SEVERITIES, Severity, degrade
 from pipeline.training.faces import Faces, evaluation_pair, to_batch
-from pipeline.training.losses import VggDistance, psnr, ssim
+from pipeline.training.losses import VggDistance, features_apart, psnr, ssim
 from pipeline.types import Face, FloatImage, compute_here
 
 #: Seed of the published figures' degradations; training uses others.
@@ -78,14 +78,15 @@ def restorer_gain(
         )
         with torch.inference_mode():
             restored = network(degraded)
-            before.append(_figures(degraded, original, vgg))
-            after.append(_figures(restored, original, vgg))
+            wanted = None if vgg is None else vgg.features(original)
+            before.append(_figures(degraded, original, vgg, wanted))
+            after.append(_figures(restored, original, vgg, wanted))
         told(f"{severity} {faces.names[index]}")
     return Gain(severity=severity, faces=len(before), before=_mean(before), after=_mean(after))
 
 
-def _figures(a: Tensor, b: Tensor, vgg: VggDistance | None) -> Figures:
-    distance = None if vgg is None else float(vgg(a, b))
+def _figures(a: Tensor, b: Tensor, vgg: VggDistance | None, wanted: list[Tensor] | None) -> Figures:
+    distance = None if vgg is None or wanted is None else float(features_apart(vgg.features(a), wanted))
     return Figures(psnr=float(psnr(a, b)), ssim=float(ssim(a, b)), vgg=distance)
 
 

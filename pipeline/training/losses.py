@@ -77,8 +77,12 @@ class VggDistance(nn.Module):
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Distance of each picture, (N,)."""
-        pairs = zip(self.features(a), self.features(b), strict=True)
-        return torch.stack([(f - g).abs().mean((1, 2, 3)) for f, g in pairs]).sum(0)
+        return features_apart(self.features(a), self.features(b))
+
+
+def features_apart(a: list[Tensor], b: list[Tensor]) -> Tensor:
+    """Distance of each picture, (N,), from the features of both."""
+    return torch.stack([(f - g).abs().mean((1, 2, 3)) for f, g in zip(a, b, strict=True)]).sum(0)
 
 
 def _between(index: int) -> nn.Module:

@@ -15,8 +15,8 @@ from pipeline.weights import preview_folder
 
 pytestmark = [pytest.mark.shared, pytest.mark.slow, pytest.mark.timeout(240)]
 
-#: Every third val face: a third of the published set, in a third of the time.
-CHOSEN = range(0, 40, 3)
+#: Every fifth val face: a fifth of the published set, in a fifth of the time.
+CHOSEN = range(0, 40, 5)
 
 
 def ignore(_: str) -> None:
