@@ -47,7 +47,7 @@ from pipeline.weights import preview_folder, read_checkpoint_file, unwrap
 RESTORER_PLAN = Plan(steps=1450, seed=0, rate=6e-4, gradient_norm=0.1)
 DETECTOR_PLAN = Plan(steps=2660, seed=0, rate=2e-3, decay_from=0.72)
 #: The training score from which the shipped detector counts a face.
-DETECTOR_SURE = 0.8
+DETECTOR_SURE = 0.96
 #: Steps between checkpoints.
 CHECKPOINT_EVERY = 50
 #: Names inside the output folder.
