@@ -232,7 +232,8 @@ def test_networks_run_through_compute_and_nowhere_else(weights, faces):
     [
         ({"model": "gfpgan-1.3"}, WeightsMissing, "photomend models fetch gfpgan-1.3"),
         ({"model": "gfpgan-1"}, WeightsMissing, "models fetch gfpgan-1 --trust-first-use"),
-        ({"model": "restoreformer"}, UnsupportedOption, "restoreformer"),
+        ({"model": "restoreformer"}, WeightsMissing, "models fetch restoreformer"),
+        ({"model": "codeformer"}, UnsupportedOption, "this version has no codeformer network"),
         ({"model": "preview"}, WeightsMissing, "PHOTOMEND_ALLOW_PREVIEW"),
         ({"model": "stable-diffusion"}, UnsupportedOption, "unknown"),
         ({"background": "realesrgan-x4plus"}, WeightsMissing, "models fetch realesrgan-x4plus"),
