@@ -23,8 +23,8 @@ PREVIEW_MODEL = "preview"
 #: Detectors, best first.
 DETECTORS = ("retinaface-resnet50", "retinaface-mobilenet0.25", "preview-detector")
 
-#: Parsers that make masks.
-PARSERS = ("parsenet",)
+#: Parsers that make masks, best first.
+PARSERS = ("parsenet", "bisenet")
 
 #: What ``background=auto`` takes on a GPU; on a CPU it would take minutes, so there it takes Lanczos.
 AUTO_BACKGROUND = "realesrgan-x2plus"

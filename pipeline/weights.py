@@ -7,7 +7,7 @@ A user's own checkpoint is named in a ``local.toml`` beside the files::
     name = "realesr-general-x4v3"       # the option's word that it answers to
     file = "my-copy.pth"
     sha256 = "…"
-    kind = "upsampler"                  # restorer, detector, parser, upsampler
+    kind = "upsampler"                  # restorer, detector, parser, upsampler, recogniser
     architecture = "srvgg"
     label = "half-precision copy"       # told with every result
     licence = "BSD-3-Clause"
@@ -47,6 +47,7 @@ class Kind(StrEnum):
     DETECTOR = "detector"
     PARSER = "parser"
     UPSAMPLER = "upsampler"
+    RECOGNISER = "recogniser"  #: tells faces apart
 
 
 class Origin(StrEnum):

@@ -12,7 +12,17 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pipeline.arch import gfpgan_clean, gfpgan_original, parsenet, preview, restoreformer, retinaface, upsamplers
+from pipeline.arch import (
+    arcface,
+    bisenet,
+    gfpgan_clean,
+    gfpgan_original,
+    parsenet,
+    preview,
+    restoreformer,
+    retinaface,
+    upsamplers,
+)
 from pipeline.errors import WeightsCorrupt
 
 State = Mapping[str, Tensor]
@@ -47,8 +57,7 @@ def build(architecture: str, state: State, *, name: str) -> Network:
         network = builder(state)
     except (KeyError, IndexError, ValueError) as err:
         raise WeightsCorrupt(
-            f"{name}: expected the tensors of {architecture}, but found no fit for {err}; "
-            f"the file starts with {', '.join(list(state)[:SHOWN_KEYS])}"
+            f"{name}: expected the tensors of {architecture}, but found no fit for {err}; {_likeness(state)}"
         ) from err
     _load(network.module, state, architecture=architecture, name=name)
     return network
@@ -57,6 +66,21 @@ def build(architecture: str, state: State, *, name: str) -> Network:
 def can_build(architecture: str) -> bool:
     """Whether there is a network for this architecture here."""
     return architecture in BUILDERS
+
+
+def recognise(state: State) -> tuple[str, ...]:
+    """The architectures that a file of these keys may be of; empty = none that is known.
+
+    More than one only where they have the same keys (the original and the bilinear GFPGAN).
+    """
+    return tuple(name for name, keys in FINGERPRINTS.items() if all(key in state for key in keys))
+
+
+def _likeness(state: State) -> str:
+    found = recognise(state)
+    if found:
+        return f"the file looks like {' or '.join(found)}"
+    return f"the file is of no architecture that is known here; it starts with {', '.join(list(state)[:SHOWN_KEYS])}"
 
 
 def has_noise(architecture: str) -> bool:
@@ -78,7 +102,7 @@ def _load(module: nn.Module, state: State, *, architecture: str, name: str) -> N
         if keys:
             raise WeightsCorrupt(
                 f"{name}: expected the {len(expected)} tensors of {architecture}, but it {fault} "
-                f"{', '.join(keys[:SHOWN_KEYS])} ({len(keys)} in all)"
+                f"{', '.join(keys[:SHOWN_KEYS])} ({len(keys)} in all); {_likeness(state)}"
             )
     module.load_state_dict({**expected, **state}, strict=True)
     module.eval().requires_grad_(requires_grad=False)
@@ -135,6 +159,14 @@ def _parsenet(state: State) -> Network:
     return Network(module=module, architecture="parsenet")
 
 
+def _bisenet(_: State) -> Network:
+    return Network(module=bisenet.build(), architecture="bisenet")
+
+
+def _arcface(_: State) -> Network:
+    return Network(module=arcface.build(), architecture="arcface")
+
+
 def _preview(_: State) -> Network:
     return Network(module=preview.PreviewRestorer(), architecture="preview", signed=False)
 
@@ -178,6 +210,27 @@ def _count(state: State, pattern: str) -> int:
     return count
 
 
+#: Keys that together only this architecture's files have (the first two GFPGANs share all of theirs).
+FINGERPRINTS: dict[str, tuple[str, ...]] = {
+    "gfpgan-original": ("conv_body_first.0.weight", "stylegan_decoder.style_conv1.activate.bias"),
+    "gfpgan-bilinear": ("conv_body_first.0.weight", "stylegan_decoder.style_conv1.activate.bias"),
+    "gfpgan-clean": ("conv_body_first.weight", "stylegan_decoder.style_conv1.bias"),
+    "restoreformer": (
+        "quantize.embedding.weight",
+        "encoder.down.0.block.0.norm1.weight",
+        "decoder.mid.attn_1.q.weight",
+    ),
+    "codeformer": ("quantize.embedding.weight", "position_emb", "encoder.blocks.0.weight"),
+    "retinaface-resnet50": ("ClassHead.0.conv1x1.weight", "body.layer1.0.conv1.weight"),
+    "retinaface-mobilenet0.25": ("ClassHead.0.conv1x1.weight", "body.stage1.0.0.weight"),
+    "parsenet": ("encoder.0.conv2d.weight", "out_mask_conv.conv2d.weight"),
+    "bisenet": ("cp.resnet.conv1.weight", "ffm.convblk.conv.weight"),
+    "arcface": ("input_layer.0.weight", "body.0.res_layer.0.weight", "output_layer.3.weight"),
+    "preview": ("head.weight", "bottleneck.0.first.weight", "style.0.weight"),
+    "rrdb": ("conv_first.weight", "body.0.rdb1.conv1.weight"),
+    "srvgg": ("body.0.weight", "body.1.weight"),
+}
+
 #: Builders by the architecture's name in weights.toml.
 BUILDERS: dict[str, Callable[[State], Network]] = {
     "gfpgan-clean": _gfpgan_clean,
@@ -187,6 +240,8 @@ BUILDERS: dict[str, Callable[[State], Network]] = {
     "retinaface-resnet50": _retinaface("resnet50"),
     "retinaface-mobilenet0.25": _retinaface("mobile0.25"),
     "parsenet": _parsenet,
+    "bisenet": _bisenet,
+    "arcface": _arcface,
     "preview": _preview,
     "rrdb": _rrdb,
     "srvgg": _srvgg,

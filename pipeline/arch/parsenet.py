@@ -9,8 +9,8 @@ from torch import nn
 
 from pipeline.compat import foreign
 
-#: Classes whose pixels belong to the restored face: skin, brows, eyes, glasses, ears, earrings, nose, mouth, lips;
-#: also hair's neighbours that upstream counts in. Left out: 0 background, 14, 16, 17, 18 (neck, cloth, hair, hat).
+#: Classes whose pixels belong to the restored face: skin, nose, glasses, eyes, brows, ears, mouth, lips, hair, rings.
+#: Left out: 0 background, 14 hat, 16 necklace, 17 neck, 18 cloth (CelebAMask-HQ's order of attributes).
 #: Source: MASK_COLORMAP in facexlib's face_restoration_helper.py.
 FACE_CLASSES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15)
 
