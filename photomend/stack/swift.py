@@ -67,12 +67,6 @@ container_update_timeout = 10
 concurrency = 1
 """
 
-_CONTAINER_EXTRA = """
-[container-updater]
-concurrency = 1
-account_suppression_time = 5
-"""
-
 # symlink is required by versioned_writes, and both by the S3 API.
 _PROXY = """
 [pipeline:main]
@@ -236,7 +230,7 @@ class S3Server:
         if kind == "proxy":
             account, name = ACCESS_KEY.split(":")
             return common + _PROXY.format(region=REGION, account=account, name=name, secret=self._secret)
-        extra = {"object": _OBJECT_EXTRA, "container": _CONTAINER_EXTRA}.get(kind, "")
+        extra = _OBJECT_EXTRA if kind == "object" else ""
         return common + _BACKEND.format(kind=kind) + extra
 
 
