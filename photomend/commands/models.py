@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -116,6 +117,43 @@ def verify_models(
             console.print(f"bad {name}: {err}", style="red", soft_wrap=True, markup=False)
     if faults:
         raise typer.Exit(1)
+
+
+@app.command("convert")
+def convert_model(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A checkpoint of the bilinear GFPGAN architecture")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The clean checkpoint to write; must not exist")],
+    *,
+    weights_dir: WeightsDir = None,
+) -> None:
+    """Convert a bilinear GFPGAN checkpoint (own training) to the clean one of the released files.
+
+    The clean network gives the same pictures; both are run on a trial face and compared before anything is written.
+    A file of the original architecture (GFPGANv1.pth) has the same tensor names and would come out wrong: it is
+    refused where its hash is known; do not convert your own training of it.
+
+    Example: photomend models convert bilinear.pth clean.pth
+    """
+    from rich.console import Console
+
+    from photomend.converting import CLEAN, ConvertError, convert
+    from pipeline.errors import PipelineError
+    from pipeline.weights import LOCAL_FILE
+
+    console = Console(stderr=True)
+    try:
+        store = _store(weights_dir)
+        done = convert(source, target, store=store)
+    except (ConvertError, PipelineError) as err:
+        console.print(str(err), style="red", soft_wrap=True, markup=False)
+        raise typer.Exit(1) from err
+    console.print(f"{target}: same picture as {source.name} within {done.difference:.0e}", soft_wrap=True, markup=False)
+    console.print(f"To use it, put it into {store.folder} and name it in {LOCAL_FILE} there:\n", soft_wrap=True)
+    # To standard output, so that it can be appended to that file as it is.
+    name, rows = target.stem, {"kind": "restorer", "architecture": CLEAN, "sha256": done.sha256}
+    rows = {"name": name, "file": target.name} | rows | {"label": f"converted from {source.name}"}
+    lines = ["[[local]]", *(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in rows.items())]
+    typer.echo("\n".join(lines))
 
 
 def _store(weights_dir: Path | None) -> WeightStore:
