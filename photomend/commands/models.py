@@ -124,6 +124,9 @@ def convert_model(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A checkpoint of the bilinear GFPGAN architecture")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The clean checkpoint to write; must not exist")],
     *,
+    name: Annotated[
+        str, typer.Option(help="The `model` that it shall stand in for, in the lines to add")
+    ] = "gfpgan-1.2",
     weights_dir: WeightsDir = None,
 ) -> None:
     """Convert a bilinear GFPGAN checkpoint (own training) to the clean one of the released files.
@@ -136,10 +139,13 @@ def convert_model(
     """
     from rich.console import Console
 
+    from jobs.options import MODELS
     from photomend.converting import CLEAN, ConvertError, convert
     from pipeline.errors import PipelineError
     from pipeline.weights import LOCAL_FILE
 
+    if name not in MODELS:
+        raise typer.BadParameter(f"{name!r} is none of {', '.join(MODELS)}", param_hint="--name")
     console = Console(stderr=True)
     try:
         store = _store(weights_dir)
@@ -150,8 +156,8 @@ def convert_model(
     console.print(f"{target}: same picture as {source.name} within {done.difference:.0e}", soft_wrap=True, markup=False)
     console.print(f"To use it, put it into {store.folder} and name it in {LOCAL_FILE} there:\n", soft_wrap=True)
     # To standard output, so that it can be appended to that file as it is.
-    name, rows = target.stem, {"kind": "restorer", "architecture": CLEAN, "sha256": done.sha256}
-    rows = {"name": name, "file": target.name} | rows | {"label": f"converted from {source.name}"}
+    rows = {"name": name, "file": target.name, "kind": "restorer", "architecture": CLEAN, "sha256": done.sha256}
+    rows |= {"label": f"converted from {source.name}"}
     lines = ["[[local]]", *(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in rows.items())]
     typer.echo("\n".join(lines))
 

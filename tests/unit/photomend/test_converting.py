@@ -29,8 +29,8 @@ def bilinear(tmp_path):
     return network.eval()
 
 
-def run(tmp_path, source="bilinear.pth", target="clean.pth"):
-    words = ["models", "convert", str(tmp_path / source), str(tmp_path / target), "--weights-dir", str(tmp_path)]
+def run(tmp_path, source="bilinear.pth", target="clean.pth", *more):
+    words = ["models", "convert", str(tmp_path / source), str(tmp_path / target), "--weights-dir", str(tmp_path), *more]
     return CliRunner().invoke(app, words)
 
 
@@ -43,12 +43,22 @@ def test_the_written_file_gives_the_same_picture_under_the_name_it_says(tmp_path
     assert row["sha256"] == hashlib.sha256((tmp_path / "clean.pth").read_bytes()).hexdigest()
     (tmp_path / LOCAL_FILE).write_text(result.stdout)
     store = WeightStore(tmp_path)
-    clean = networks.build(store.find("clean").architecture, store.load("clean"), name="clean").module
+    assert row["name"] == "gfpgan-1.2"
+    clean = networks.build(store.find(row["name"]).architecture, store.load(row["name"]), name="clean").module
     assert isinstance(clean, gfpgan_clean.GFPGANv1Clean)
     face = torch.rand(2, 3, 16, 16) * 2 - 1
     with exact():
         expected = bilinear(face)
         assert (clean(face) - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+def test_a_name_that_no_job_can_ask_for_is_refused(tmp_path, bilinear):
+    assert tomllib.loads(run(tmp_path, "bilinear.pth", "a.pth", "--name", "gfpgan-1.3").stdout)["local"][0]["name"] == (
+        "gfpgan-1.3"
+    )
+    result = run(tmp_path, "bilinear.pth", "b.pth", "--name", "mine")
+    assert result.exit_code == 2
+    assert not (tmp_path / "b.pth").exists()
 
 
 def test_an_existing_file_is_not_overwritten(tmp_path, bilinear):
