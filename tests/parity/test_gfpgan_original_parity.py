@@ -21,6 +21,7 @@ APART = 1e-2
 
 SMALL = {"size": 64, "narrow": 0.125, "multiplier": 1, "style": 32}
 NARROW = {"size": 128, "narrow": 0.25, "multiplier": 2, "style": 48}
+PUBLISHED = {"size": 512, "narrow": 1, "multiplier": 1, "style": 512}
 
 THEIRS = {"gfpgan-original": upstream.gfpgan_original, "gfpgan-bilinear": upstream.gfpgan_bilinear}
 
@@ -62,6 +63,17 @@ def test_the_published_file_has_these_tensors():
         ours = GFPGANv1()
     expected = {key: value.shape for key, value in published.state_dict().items()}
     assert {key: value.shape for key, value in ours.state_dict().items()} == expected
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_the_published_size_agrees(monkeypatch):
+    theirs = upstream.gfpgan_original(monkeypatch, **PUBLISHED)
+    ours = place(networks.build("gfpgan-original", theirs.state_dict(), name="seeded").module, torch.device("cpu"))
+    face = torch.rand(1, 3, 512, 512) * 2 - 1
+    with exact():
+        picture, _ = theirs(face, return_rgb=False, randomize_noise=False)
+        assert difference(ours(face.contiguous(memory_format=torch.channels_last)), picture) < TOLERANCE
 
 
 def test_one_variants_weights_are_another_picture_in_the_other(monkeypatch):

@@ -37,7 +37,9 @@ def gfpgan_bilinear(monkeypatch, size: int, *, narrow: float, multiplier: int, s
     return seeded(GFPGANBilinear, size, narrow=narrow, multiplier=multiplier, style=style)
 
 
-def restoreformer(*, size: int, width: int, multiples: tuple[int, ...], codes: int) -> nn.Module:
+def restoreformer(
+    *, size: int, width: int, multiples: tuple[int, ...], codes: int, latent: int = 64, code: int = 32
+) -> nn.Module:
     """The ``gfpgan`` package's RestoreFormer, seeded, with attention at its smallest size as published."""
     with foreign():
         from gfpgan.archs.restoreformer_arch import RestoreFormer
@@ -45,12 +47,12 @@ def restoreformer(*, size: int, width: int, multiples: tuple[int, ...], codes: i
     torch.manual_seed(7)
     network = RestoreFormer(
         n_embed=codes,
-        embed_dim=width,
+        embed_dim=code,
         ch=width,
         ch_mult=multiples,
         attn_resolutions=(size // 2 ** (len(multiples) - 1),),
         resolution=size,
-        z_channels=2 * width,
+        z_channels=latent,
     ).eval()
     with torch.no_grad():
         # Upstream's codes start near zero, all nearly the same; and its normalisations do nothing.
