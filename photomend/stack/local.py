@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import fcntl
-import http.client
 import json
 import secrets
 import sys
@@ -15,8 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from photomend.stack import private
 from photomend.stack.errors import PortTaken, ServerFailed, StackError
 from photomend.stack.ports import LOOPBACK, free_ports, is_free
+from photomend.stack.probe import answers_ok
 from photomend.stack.process import Child
 from photomend.stack.redis import RedisServer
 from photomend.stack.settings import child_environment
@@ -127,7 +128,7 @@ class LocalStack:
         self._cleanup.close()
 
     def _lock_data(self) -> None:
-        self.plan.data_dir.mkdir(parents=True, exist_ok=True)
+        private.make_folder(self.plan.data_dir)
         lock = self._cleanup.enter_context((self.plan.data_dir / "lock").open("w"))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -150,7 +151,8 @@ class LocalStack:
         if "allow_preview" not in given.model_fields_set:
             self._env["PHOTOMEND_ALLOW_PREVIEW"] = "1"
         if given.callback_secret is None:
-            self._env["PHOTOMEND_CALLBACK_SECRET"] = _kept_secret(self.plan.data_dir / "callback-secret")
+            kept = private.keep(self.plan.data_dir / "callback-secret", _new_callback_secret())
+            self._env["PHOTOMEND_CALLBACK_SECRET"] = kept
 
     def _start_redis(self) -> None:
         from jobs.errors import JobsError
@@ -201,7 +203,7 @@ class LocalStack:
 
     def _start_api(self) -> None:
         api = self._run("api", "Starting the API")
-        api.wait_until(lambda: _answers_ok(self.api_port, "/readyz"), timeout_s=READY_TIMEOUT_S)
+        api.wait_until(lambda: answers_ok(self.api_port, "/readyz"), timeout_s=READY_TIMEOUT_S)
 
     def _start_worker(self) -> None:
         from jobs.store import JobStore
@@ -230,20 +232,6 @@ class LocalStack:
         return told
 
 
-def _kept_secret(path: Path) -> str:
-    """A Standard Webhooks secret of this installation: 32 random bytes, made once."""
-    if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text("whsec_" + base64.b64encode(secrets.token_bytes(32)).decode())
-    return path.read_text()
-
-
-def _answers_ok(port: int, path: str) -> bool:
-    link = http.client.HTTPConnection(LOOPBACK, port, timeout=5.0)
-    try:
-        link.request("GET", path)
-        return link.getresponse().status == http.client.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        link.close()
+def _new_callback_secret() -> str:
+    """A Standard Webhooks secret: 32 random bytes."""
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()

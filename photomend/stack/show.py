@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
+from urllib.parse import urlsplit, urlunsplit
 
 import typer
 
@@ -46,7 +47,7 @@ def welcome(console: Console, stack: LocalStack) -> None:
     for name, value in (
         ("API", f"{stack.api_url}   (documentation: {stack.api_url}/docs)"),
         ("Storage", f"{settings.s3_endpoint_url or 'AWS S3'}   bucket {settings.bucket}"),
-        ("Redis", settings.redis_url),
+        ("Redis", without_credentials(settings.redis_url)),
         ("Data, logs", str(stack.plan.data_dir.resolve())),
     ):
         table.add_row(f"[bold]{name}[/]", value)
@@ -60,6 +61,12 @@ def welcome(console: Console, stack: LocalStack) -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+
+def without_credentials(url: str) -> str:
+    """The URL as a screen, a log or a screenshot may show it."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def fail(err: StackError) -> NoReturn:

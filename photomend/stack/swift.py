@@ -6,7 +6,6 @@ to find, never to prove absence. Source of the facts: services.md B. Linux only 
 
 from __future__ import annotations
 
-import http.client
 import importlib.util
 import os
 import pwd
@@ -15,8 +14,10 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from photomend.stack import private
 from photomend.stack.errors import PortTaken, ServerFailed, ServerMissing
 from photomend.stack.ports import LOOPBACK, free_ports, is_free
+from photomend.stack.probe import answers_ok
 from photomend.stack.process import Child
 
 #: Ready in 1.4 s on an idle machine; tests share two cores with much else.
@@ -198,15 +199,17 @@ class S3Server:
     def _lay_out(self) -> None:
         for folder in (self._etc, self.root / "disks" / "d1", self.root / "cache", self.root / "log"):
             folder.mkdir(parents=True, exist_ok=True)
-        self._secret = _kept(self._etc / "secret", secrets.token_hex(24))
-        _kept(self._etc / "swift.conf", _CLUSTER.format(prefix=secrets.token_hex(16), suffix=secrets.token_hex(16)))
+        self._secret = private.keep(self._etc / "secret", secrets.token_hex(24))
+        private.keep(
+            self._etc / "swift.conf", _CLUSTER.format(prefix=secrets.token_hex(16), suffix=secrets.token_hex(16))
+        )
 
     def _launch(self) -> None:
         backend_ports = free_ports(3)
         self._port = self._wanted_port or free_ports(1)[0]
         ports = dict(zip(_SERVERS, (*backend_ports, self._port), strict=True))
         for kind, port in ports.items():
-            _write_secretly(self._etc / f"{kind}-server.conf", self._conf(kind, port))
+            private.write(self._etc / f"{kind}-server.conf", self._conf(kind, port))
         rings = self._run("rings", *map(str, backend_ports))
         rings.wait_until(lambda: not rings.is_running, timeout_s=START_TIMEOUT_S)
         if rings.exit_status != 0:
@@ -214,7 +217,7 @@ class S3Server:
         for kind in _SERVERS:
             self._children.append(self._run(kind))
         for child, port in zip(self._children, ports.values(), strict=True):
-            child.wait_until(partial(_is_healthy, port), timeout_s=START_TIMEOUT_S)
+            child.wait_until(partial(answers_ok, port, "/healthcheck"), timeout_s=START_TIMEOUT_S)
         self._children.insert(0, self._run("updaters", str(UPDATE_INTERVAL_S)))
 
     def _run(self, role: str, *words: str) -> Child:
@@ -253,26 +256,3 @@ def _user() -> str:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError as err:
         raise ServerFailed(f"the S3 server needs a user with a name; uid {os.getuid()} has none in passwd") from err
-
-
-def _kept(path: Path, text: str) -> str:
-    """What the file holds; ``text`` is written first where there is no file yet."""
-    if not path.exists():
-        _write_secretly(path, text)
-    return path.read_text()
-
-
-def _write_secretly(path: Path, text: str) -> None:
-    path.touch(mode=0o600)
-    path.write_text(text)
-
-
-def _is_healthy(port: int) -> bool:
-    link = http.client.HTTPConnection(LOOPBACK, port, timeout=2.0)
-    try:
-        link.request("GET", "/healthcheck")
-        return link.getresponse().read() == b"OK"
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        link.close()
