@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
 
 from jobs.model import LOCAL_TENANT, Artifact, Job, JobId, ObjectRef, Result
-from jobs.options import BIT_DEPTHS, CHOICES, FLOATS, INTS, MAX_SUFFIX, OPTIONAL, OUTPUTS, RANGES, JobOptions
+from jobs.options import BIT_DEPTHS, CHOICES, FLOATS, INTS, MAX_SUFFIX, OPTIONAL, OUTPUTS, RANGES, TILE_PX, JobOptions
 from jobs.states import JobState
 from jobs.view import public_view
 
@@ -63,7 +63,7 @@ def _option_schema(name: str, default: Any) -> dict[str, Any]:
     if name == "suffix":
         schema |= {"maxLength": MAX_SUFFIX, "pattern": r"^[\w.\-]*$"}
     if name == "tile_px":
-        schema |= {"anyOf": [{"const": 0}, {"minimum": 128, "maximum": 2048}]}
+        schema |= {"anyOf": [{"const": 0}, dict(zip(("minimum", "maximum"), TILE_PX, strict=True))]}
     if name in OPTIONAL:
         schema = {"anyOf": [schema, {"type": "null"}]}
     return schema | {"default": list(default) if isinstance(default, tuple) else default}

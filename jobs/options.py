@@ -145,7 +145,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "precision": PRECISIONS,
 }
 
-#: Inclusive ranges; ``tile_px`` has its own rule.
+#: Shortest and longest side of a background tile that is not 0.
+TILE_PX = (128, 2048)
+#: Inclusive ranges of the other numbers.
 RANGES: dict[str, tuple[float, float]] = {
     "scale": (1, 4),
     "denoise": (0, 1),
@@ -184,5 +186,6 @@ def _check_numbers(options: JobOptions) -> None:
             raise InvalidOption(
                 f"{name} must be between {low:g} and {high:g}, not {_shown(value)}", pointer=f"/options/{name}"
             )
-    if options.tile_px != 0 and not 128 <= options.tile_px <= 2048:
-        raise InvalidOption("tile_px must be 0 or between 128 and 2048", pointer="/options/tile_px")
+    shortest, longest = TILE_PX
+    if options.tile_px != 0 and not shortest <= options.tile_px <= longest:
+        raise InvalidOption(f"tile_px must be 0 or between {shortest} and {longest}", pointer="/options/tile_px")

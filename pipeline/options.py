@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
 
 from pipeline.errors import UnsupportedOption
 
@@ -14,6 +15,22 @@ FormatChoice = Literal["auto", "jpeg", "png", "tiff", "webp"]
 DepthChoice = Literal["auto", "8", "16"]
 MetadataPolicy = Literal["keep", "strip"]
 OutputName = Literal["image", "faces", "comparison", "mask", "provenance"]
+
+#: Inclusive ranges of the numbers.
+RANGES: dict[str, tuple[float, float]] = {
+    "scale": (1, 4),
+    "denoise": (0, 1),
+    "strength": (0, 1),
+    "min_face_px": (0, 100_000),
+    "max_face_px": (1, 100_000),
+    "max_faces": (1, 10_000),
+    "min_score": (0, 1),
+    "passes": (1, 2),
+    "quality": (1, 100),
+    "seed": (0, 2**63 - 1),
+}
+#: Shortest and longest side of a background tile that is not 0: below, its margins are most of the work.
+TILE_PX = (128, 2048)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,14 +57,10 @@ class RestoreOptions:
     keep_crops: bool = False  #: fill ``Restoration.crops``
 
     def __post_init__(self) -> None:
-        if not 1 <= self.scale <= 4:
-            raise UnsupportedOption(f"scale must be between 1 and 4, not {self.scale!r}")
-        if not 0 <= self.strength <= 1:
-            raise UnsupportedOption(f"strength must be between 0 and 1, not {self.strength!r}")
-        if not 0 <= self.denoise <= 1:
-            raise UnsupportedOption(f"denoise must be between 0 and 1, not {self.denoise!r}")
-        if self.passes not in {1, 2}:
-            raise UnsupportedOption(f"passes must be 1 or 2, not {self.passes!r}")
+        _check(self, {"faces": FaceChoice, "gray": GrayChoice, "precision": Precision})
+        shortest, longest = TILE_PX
+        if self.tile_px != 0 and not shortest <= self.tile_px <= longest:
+            raise UnsupportedOption(f"tile_px must be 0 or between {shortest} and {longest}, not {self.tile_px!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +77,29 @@ class OutputOptions:
     outputs: tuple[OutputName, ...] = ("image", "provenance")
 
     def __post_init__(self) -> None:
-        if not 1 <= self.quality <= 100:
-            raise UnsupportedOption(f"quality must be between 1 and 100, not {self.quality!r}")
-        if not self.outputs:
-            raise UnsupportedOption("outputs must name at least one")
+        words = {
+            "format": FormatChoice,
+            "bit_depth": DepthChoice,
+            "metadata_policy": MetadataPolicy,
+            "gray": GrayChoice,
+        }
+        _check(self, words)
+        if not self.outputs or not set(self.outputs) <= set(get_args(OutputName)):
+            raise UnsupportedOption(f"outputs must be some of {', '.join(get_args(OutputName))}, not {self.outputs!r}")
+
+
+def _check(options: RestoreOptions | OutputOptions, words: Mapping[str, Any]) -> None:
+    """Refuse what no model can honour.
+
+    Raises:
+        UnsupportedOption: a number out of range, or a word that is none of the known ones.
+    """
+    for name, known in words.items():
+        value = getattr(options, name)
+        if value not in get_args(known):
+            raise UnsupportedOption(f"{name} must be one of {', '.join(get_args(known))}, not {value!r}")
+    for name in (field.name for field in fields(options) if field.name in RANGES):
+        (low, high), value = RANGES[name], getattr(options, name)
+        # "not (low <= value <= high)" also refuses NaN.
+        if value is not None and not low <= value <= high:
+            raise UnsupportedOption(f"{name} must be between {low:g} and {high:g}, not {value!r}")
