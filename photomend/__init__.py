@@ -6,7 +6,10 @@ if TYPE_CHECKING:
     from photomend.client import Client as Client
 
 __version__ = "0.1.0"
-__all__ = ["Client"]
+__all__ = ["DEFAULT_URL", "Client"]
+
+#: Where `photomend up` and `photomend api` put the service unless told otherwise.
+DEFAULT_URL = "http://127.0.0.1:8080"
 
 
 def __getattr__(name: str) -> Any:

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from photomend import aliases
+from photomend import DEFAULT_URL, aliases
 
 if TYPE_CHECKING:
     from photomend.client import Client, Job
 
-DEFAULT_URL = "http://127.0.0.1:8080"
 EXIT_FAILED = 1
 _HOW, _JOB = "Restoration", "The job"
 

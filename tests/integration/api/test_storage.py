@@ -14,9 +14,8 @@ from typer.testing import CliRunner
 from jobs.errors import ObjectMissing
 from jobs.model import JobId
 from photomend import Client
-from photomend import client as client_module
 from photomend.cli import app
-from photomend.client import JobFailed, ProblemError, Unreachable, UnsupportedFile, WaitTimeout
+from photomend.client import JobFailed, ProblemError, Unreachable, UnsupportedFile, WaitTimeout, connection
 from tests.integration.api.conftest import PNG, Service, make_settings, problem
 
 
@@ -125,7 +124,7 @@ def test_the_client_submits_waits_and_downloads(client, full_service, tmp_path):
 
 
 def test_the_client_sends_large_files_past_the_api(client, full_service, tmp_path, monkeypatch):
-    monkeypatch.setattr(client_module, "DIRECT_UPLOAD_BYTES", 100)
+    monkeypatch.setattr(connection, "DIRECT_UPLOAD_BYTES", 100)
     photo = tmp_path / "old.png"
     photo.write_bytes(PNG * 3000)
     sent = []
@@ -209,7 +208,7 @@ def test_a_command_that_is_refused_says_one_sentence_and_fails(service, serve, w
 
 
 def test_a_command_without_a_service_says_how_to_start_one(monkeypatch):
-    monkeypatch.setattr(client_module, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(connection, "FIRST_PAUSE_S", 0.01)
     answer = CliRunner().invoke(app, ["status", "job_1", "--url", "http://127.0.0.1:9"])
     assert answer.exit_code == 1
     assert "photomend up" in answer.stderr

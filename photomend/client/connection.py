@@ -1,31 +1,23 @@
-"""The Python client: submit pictures, follow jobs, fetch results. Needs httpx and nothing else of ours.
-
-::
-
-    from photomend import Client
-
-    with Client("http://127.0.0.1:8080") as client:
-        job = client.submit("old.jpg", options={"scale": 2})
-        client.wait(job.id, on_progress=lambda job: print(job.stage, job.percent))
-        client.download(job.id, to="restored.jpg")
-"""
+"""One service, spoken to over HTTP: calls with repeats, jobs, uploads and downloads."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import secrets
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 
-DEFAULT_URL = "http://127.0.0.1:8080"
+from photomend import DEFAULT_URL
+from photomend.client.errors import JobFailed, ProblemError, Unreachable, WaitTimeout
+from photomend.client.files import CHUNK_BYTES, OnUpload, chunks, media_type, write_whole
+from photomend.client.job import Event, Job, parse_events
+
 #: Files larger than this go to the storage by a presigned URL, past the API.
 DIRECT_UPLOAD_BYTES = 16 * 1024 * 1024
 #: How often a call that met a passing fault is made again, and the first pause; it doubles.
@@ -34,97 +26,6 @@ FIRST_PAUSE_S = 0.5
 #: No pause is longer, whatever a server asks for.
 LONGEST_PAUSE_S = 30.0
 _PASSING = frozenset({429, 502, 503, 504})
-_TERMINAL = frozenset({"succeeded", "failed", "canceled", "expired"})
-_CHUNK = 256 * 1024
-_SIGNATURES = {
-    b"\xff\xd8\xff": "image/jpeg",
-    b"\x89PNG\r\n\x1a\n": "image/png",
-    b"II*\x00": "image/tiff",
-    b"MM\x00*": "image/tiff",
-    b"II+\x00": "image/tiff",
-    b"MM\x00+": "image/tiff",
-}
-
-
-class PhotomendError(Exception):
-    """Raised when a call did not do what was asked; see the subclasses."""
-
-
-class Unreachable(PhotomendError):
-    """Raised when the service, or the storage it points to, does not answer."""
-
-
-class ProblemError(PhotomendError):
-    """Raised when the service refuses a request; ``code`` is stable, ``detail`` says what to do."""
-
-    def __init__(self, *, status: int, code: str, title: str, detail: str, pointer: str | None = None) -> None:
-        super().__init__(f"{title}: {detail}")
-        self.status = status
-        self.code = code
-        self.title = title
-        self.detail = detail
-        self.pointer = pointer  #: JSON pointer to the offending member of the request
-
-
-class UnsupportedFile(PhotomendError):
-    """Raised when a file is none of the kinds that the service reads, before it is sent."""
-
-
-class JobFailed(PhotomendError):
-    """Raised when a job that was waited for ended without a result."""
-
-    def __init__(self, job: Job) -> None:
-        error = job.error or {"code": f"job_{job.status}", "title": f"The job was {job.status}", "detail": ""}
-        super().__init__(" ".join(part for part in (f"{error['title'].rstrip('.')}.", error["detail"]) if part))
-        self.job = job
-        self.code: str = error["code"]
-
-
-class WaitTimeout(PhotomendError):
-    """Raised when a job has not ended in the time that its caller had for it. It goes on."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """A job as the service tells it; ``raw`` is everything it said."""
-
-    id: str
-    status: str  #: queued, processing, succeeded, failed, canceled, expired
-    stage: str | None = None  #: while it is processed
-    percent: int = 0
-    error: Mapping[str, str] | None = None  #: code, title, detail of a failed job
-    faces: Sequence[Mapping[str, Any]] = ()
-    warnings: Sequence[Mapping[str, str]] = ()
-    output: Mapping[str, Any] | None = None  #: width, height and parts of a succeeded job
-    raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
-
-    @property
-    def is_done(self) -> bool:
-        return self.status in _TERMINAL
-
-    @classmethod
-    def from_json(cls, said: Mapping[str, Any]) -> Job:
-        progress = said.get("progress") or {}
-        return cls(
-            id=said["id"],
-            status=said["status"],
-            stage=progress.get("stage"),
-            percent=int(progress.get("percent") or 0),
-            error=said.get("error"),
-            faces=tuple(said.get("faces") or ()),
-            warnings=tuple(said.get("warnings") or ()),
-            output=said.get("output"),
-            raw=said,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """One server-sent event of a job."""
-
-    kind: str  #: ``progress``, or ``end`` with the whole job
-    revision: int
-    job: Job
 
 
 class Client:
@@ -166,7 +67,7 @@ class Client:
         callback_events: Sequence[str] | None = None,
         metadata: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
-        on_upload: Callable[[int, int], None] | None = None,
+        on_upload: OnUpload | None = None,
     ) -> Job:
         """Submit a file, or an ``s3://bucket/key`` that the service can read.
 
@@ -291,12 +192,12 @@ class Client:
             with self._storage.stream("GET", url) as body:
                 if not body.is_success:
                     raise Unreachable(f"the storage answers {body.status_code} for {part} of {job_id}")
-                _write_whole(target, body.iter_bytes(_CHUNK))
+                write_whole(target, body.iter_bytes(CHUNK_BYTES))
         except httpx.TransportError as err:
             raise Unreachable(f"the storage at {httpx.URL(url).host} does not answer: {err}") from err
         return target
 
-    def upload(self, path: str | Path, *, on_upload: Callable[[int, int], None] | None = None) -> str:
+    def upload(self, path: str | Path, *, on_upload: OnUpload | None = None) -> str:
         """Send a file to the storage by a presigned URL; its upload id.
 
         Raises:
@@ -305,10 +206,10 @@ class Client:
             Unreachable: no answer.
         """
         file = Path(path)
-        said = {"content_type": _kind(file), "size": file.stat().st_size}
+        said = {"content_type": media_type(file), "size": file.stat().st_size}
         place = self._call("POST", "/v1/uploads", json=said).json()
         try:
-            answer = self._storage.put(place["url"], headers=place["headers"], content=_chunks(file, on_upload))
+            answer = self._storage.put(place["url"], headers=place["headers"], content=chunks(file, on_upload))
         except httpx.TransportError as err:
             raise Unreachable(f"the storage at {httpx.URL(place['url']).host} does not answer: {err}") from err
         if not answer.is_success:
@@ -321,9 +222,7 @@ class Client:
     def _submit_json(self, words: Mapping[str, Any], key: str) -> Job:
         return Job.from_json(self._call("POST", "/v1/jobs", json=words, headers={"Idempotency-Key": key}).json())
 
-    def _submit_file(
-        self, path: Path, wishes: Mapping[str, Any], key: str, on_upload: Callable[[int, int], None] | None
-    ) -> Job:
+    def _submit_file(self, path: Path, wishes: Mapping[str, Any], key: str, on_upload: OnUpload | None) -> Job:
         # Small by now: read once, so that a repeat sends the same bytes.
         data = path.read_bytes()
         files: dict[str, Any] = {"request": (None, json.dumps(wishes), "application/json"), "file": (path.name, data)}
@@ -379,23 +278,6 @@ class Client:
         raise AssertionError("the last attempt returns or raises")
 
 
-def parse_events(lines: Iterable[str]) -> Iterator[Event]:
-    """Events from the lines of a text/event-stream; comments and unknown fields are passed over."""
-    fields: dict[str, str] = {}
-    for line in lines:
-        if line:
-            name, _, value = line.partition(":")
-            value = value.removeprefix(" ")
-            if name == "data" and "data" in fields:
-                value = f"{fields['data']}\n{value}"
-            if name:
-                fields[name] = value
-        elif "data" in fields:
-            job = Job.from_json(json.loads(fields["data"]))
-            yield Event(kind=fields.get("event", "message"), revision=int(fields.get("id", "0")), job=job)
-            fields = {}
-
-
 def _problem(answer: httpx.Response) -> ProblemError:
     try:
         said = answer.json()
@@ -416,42 +298,3 @@ def _pause(answer: httpx.Response | None, attempt: int) -> float:
     asked = "" if answer is None else answer.headers.get("Retry-After", "")
     own = float(FIRST_PAUSE_S * 2**attempt)
     return min(LONGEST_PAUSE_S, max(own, float(asked))) if asked.isdigit() else own
-
-
-def _chunks(file: Path, on_upload: Callable[[int, int], None] | None) -> Iterator[bytes]:
-    total, sent = file.stat().st_size, 0
-    with file.open("rb") as data:
-        while chunk := data.read(_CHUNK):
-            yield chunk
-            sent += len(chunk)
-            if on_upload is not None:
-                on_upload(sent, total)
-
-
-def _write_whole(target: Path, chunks: Iterable[bytes]) -> None:
-    """Write beside the target and rename, so that a broken download leaves no half picture."""
-    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    try:
-        with part.open("xb") as file:
-            for chunk in chunks:
-                file.write(chunk)
-        part.replace(target)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def _kind(file: Path) -> str:
-    """The media type that the first bytes tell.
-
-    Raises:
-        UnsupportedFile: none of the types that the service reads.
-    """
-    with file.open("rb") as data:
-        head = data.read(12)
-    if head[:4] == b"RIFF" and head[8:] == b"WEBP":
-        return "image/webp"
-    for signature, kind in _SIGNATURES.items():
-        if head.startswith(signature):
-            return kind
-    raise UnsupportedFile(f"{file.name} is not a JPEG, PNG, TIFF or WebP file")
