@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from types import FrameType
 
 import structlog
@@ -11,6 +10,7 @@ from fastapi import FastAPI
 
 from api.app import create_app
 from api.settings import ApiSettings
+from api.strangers import is_loopback
 from jobs import logs
 from jobs.blobs import BlobStore
 from jobs.store import JobStore
@@ -30,7 +30,7 @@ def app(settings: ApiSettings | None = None) -> FastAPI:
 def serve(settings: ApiSettings) -> None:
     """Serve until SIGTERM or SIGINT."""
     logs.configure(service="api")
-    if not _is_loopback(settings.api_host):
+    if not is_loopback(settings.api_host):
         logger.warning("there are no keys: whoever reaches this address may submit jobs", host=settings.api_host)
     config = uvicorn.Config(
         app(settings),
@@ -43,13 +43,6 @@ def serve(settings: ApiSettings) -> None:
         timeout_graceful_shutdown=GRACE_S,
     )
     _Server(config).run()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class _Server(uvicorn.Server):

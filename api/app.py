@@ -8,6 +8,7 @@ from fastapi.responses import RedirectResponse
 from api import docs, health, openapi, problems, routes
 from api.service import Service
 from api.settings import ApiSettings
+from api.strangers import Doorkeeper, is_loopback
 from jobs.blobs import BlobStore
 from jobs.store import JobStore
 
@@ -34,6 +35,7 @@ def create_app(store: JobStore, blobs: BlobStore, settings: ApiSettings) -> Fast
     for router in routers:
         app.include_router(router)
     openapi.install(app)
+    app.add_middleware(Doorkeeper, guards_host=is_loopback(settings.api_host), allow_hosts=settings.api_allow_hosts)
     return app
 
 

@@ -64,6 +64,17 @@ TABLE: dict[str, Row] = {
     "image_unreadable": _row(
         415, "The file is not a picture that we read", "Send a JPEG, PNG, TIFF or WebP file that is not empty."
     ),
+    # who asks
+    "foreign_origin": _row(
+        403,
+        "A web page of another site may not do this",
+        "Call the API from a program, or ask the operator to allow the page's host.",
+    ),
+    "unexpected_host": _row(
+        421,
+        "The API does not answer under this host name",
+        "Use its address, such as 127.0.0.1, or ask the operator to allow the name.",
+    ),
     # what is not there
     "not_found": _row(404, "There is nothing at this address", "See /docs for the calls that exist."),
     "method_not_allowed": _row(405, "The address does not answer this method", "Use a method that Allow names."),

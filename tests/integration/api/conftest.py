@@ -40,7 +40,7 @@ class Service:
         async def go() -> httpx.Response:
             # As a server does: the traceback goes to the log, the problem to the caller.
             transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
-            async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as client:
+            async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as client:
                 return await client.request(method, path, **words)
 
         return asyncio.run(go())

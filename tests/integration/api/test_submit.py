@@ -120,7 +120,7 @@ def test_bodies_of_other_types_and_sizes_are_refused(service):
 def test_an_endless_body_is_cut_off_while_it_comes(service, serve):
     address = httpx.URL(serve(service))
     with socket.create_connection((address.host, address.port), timeout=10) as line:
-        line.sendall(b"POST /v1/jobs HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n")
+        line.sendall(b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
         line.sendall(b"Transfer-Encoding: chunked\r\n\r\n")
         # One chunk more than allowed; the end of the body is never sent.
         for _ in range(service.settings.max_json_bytes // 1024 + 1):
@@ -243,4 +243,12 @@ def test_a_file_is_not_taken_where_the_storage_is_away(service):
     answer = service.call("POST", "/v1/jobs", files={"file": ("a.png", PNG)})
     problem(answer, 503, "storage_unavailable")
     assert int(answer.headers["retry-after"]) > 0
+    assert service.call("GET", "/v1/jobs").json()["jobs"] == []
+
+
+def test_a_form_that_a_foreign_web_page_sends_makes_no_job(service: Service):
+    answer = service.call(
+        "POST", "/v1/jobs", files={"file": ("a.png", PNG)}, headers={"Origin": "https://evil.example"}
+    )
+    problem(answer, 403, "foreign_origin")
     assert service.call("GET", "/v1/jobs").json()["jobs"] == []

@@ -27,7 +27,7 @@ def test_the_api_process_never_imports_the_gpu_stack():
         "from api.settings import ApiSettings\n"
         "app = api.__main__.app(ApiSettings())\n"
         "async def ask(path):\n"
-        "    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url='http://t') as c:\n"
+        "    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url='http://localhost') as c:\n"
         "        return (await c.get(path)).status_code\n"
         "assert [asyncio.run(ask(p)) for p in ('/livez', '/openapi.json', '/docs')] == [200, 200, 200]\n"
     )
