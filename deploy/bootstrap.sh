@@ -90,6 +90,18 @@ make_venv "$python"
 say "Installing photomend[$EXTRAS] into $VENV ($("$VENV/bin/python" --version)); the first time this takes some minutes"
 quiet=-q
 if [ -t 1 ]; then quiet=""; fi # a person wants to see that it moves
-# shellcheck disable=SC2086 # empty or one word
-"$VENV/bin/python" -m pip install --disable-pip-version-check $quiet -c constraints.txt -e ".[$EXTRAS]" ||
-    fail "pip could not install everything; its message is above. Run make again to go on where it stopped."
+pip() {
+    # shellcheck disable=SC2086 # empty or one word
+    "$VENV/bin/python" -m pip install --disable-pip-version-check $quiet -c constraints.txt "$@" ||
+        fail "pip could not install everything; its message is above. Run make again to go on where it stopped."
+}
+
+case ",$EXTRAS," in
+*,worker,*)
+    # These two come as sources. Left to itself pip gives basicsr's build an environment with a torch of its own, of any
+    # version and gigabytes large, or (pip 23 of Debian 12) fails in it. It needs nothing but setuptools.
+    pip 'setuptools>=77'
+    pip --no-build-isolation --use-pep517 --no-deps basicsr filterpy
+    ;;
+esac
+pip -e ".[$EXTRAS]"

@@ -15,6 +15,9 @@ COPY pyproject.toml constraints.txt README.md LICENSE NOTICE ./
 ARG TORCH_INDEX=
 RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} \
     "$(grep '^torch==' constraints.txt)" "$(grep '^torchvision==' constraints.txt)"
+# These two come as sources. Without the flags pip builds basicsr beside a second torch of its own choice.
+RUN pip install 'setuptools>=77' \
+ && pip install --no-build-isolation --use-pep517 --no-deps -c constraints.txt basicsr filterpy
 COPY photomend photomend
 COPY api api
 COPY jobs jobs

@@ -61,12 +61,16 @@ def up(
 
 
 def stop_like_ctrl_c() -> None:
-    """Let ``kill`` and a service manager stop us in the same order as Ctrl-C."""
+    """Let ``kill`` and a service manager stop us in the same order as Ctrl-C.
+
+    SIGINT is set as well: shells start background commands with it ignored, and Python then leaves it so.
+    """
 
     def interrupt(signum: int, frame: FrameType | None) -> NoReturn:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, interrupt)
 
 
 def _watch(stack: LocalStack) -> None:

@@ -39,12 +39,15 @@ def refused(data: Path, port: int) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def running(data: Path, port: int) -> Iterator[subprocess.Popen[str]]:
+def running(data: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
     """``photomend up``, once it says that it is up; killed at the end if it still runs."""
     log = data.with_suffix(".log")
-    with log.open("w") as sink, subprocess.Popen(
-        command(data, port), stdout=sink, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=environment()
-    ) as process:  # fmt: skip
+    # As a shell starts a background command: with SIGINT ignored. It must stop by it all the same.
+    words = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *command(data, port)]
+    with (
+        log.open("w") as sink,
+        subprocess.Popen(words, stdout=sink, stderr=subprocess.STDOUT, cwd=ROOT, env=environment()) as process,
+    ):
         try:
             give_up_at = time.monotonic() + 150
             while "photomend is up" not in log.read_text():
