@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from photomend import aliases
+from photomend.commands import flags
 
 if TYPE_CHECKING:
     from jobs.options import JobOptions
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from photomend.mending import Mender
 
 EXIT_FAILED = 1
+_PICTURES, _MACHINE = "Pictures", flags.MACHINE
 
 
 class LayoutName(StrEnum):
@@ -26,9 +27,6 @@ class LayoutName(StrEnum):
 
     FLAT = "flat"
     GFPGAN = "gfpgan"
-
-
-_WHAT, _HOW, _FACES, _RESULT, _MACHINE = "Pictures", "Restoration", "Which faces", "Result", "This machine"
 
 
 def restore(
@@ -39,114 +37,53 @@ def restore(
     *,
     more: Annotated[
         list[Path] | None,
-        typer.Option("--input", "-i", help="Another way to name IN", rich_help_panel=_WHAT, show_default=False),
+        typer.Option("--input", "-i", help="Another way to name IN", rich_help_panel=_PICTURES, show_default=False),
     ] = None,
     out: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", help="Result file for one picture, else the results' folder", rich_help_panel=_WHAT
+            "--output",
+            "-o",
+            help="Result file for one picture, else the results' folder",
+            rich_help_panel=_PICTURES,
         ),
     ] = Path("results"),
     recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Look into subfolders; results keep them", rich_help_panel=_WHAT)
+        bool,
+        typer.Option("--recursive", "-r", help="Look into subfolders; results keep them", rich_help_panel=_PICTURES),
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option(help="Replace results that exist; inputs never are", rich_help_panel=_WHAT)
+        bool, typer.Option(help="Replace results that exist; inputs never are", rich_help_panel=_PICTURES)
     ] = False,
     layout: Annotated[
         LayoutName,
         typer.Option(
             help="flat: OUT/name.jpg. gfpgan: restored_imgs/, cropped_faces/, restored_faces/, cmp/",
-            rich_help_panel=_WHAT,
+            rich_help_panel=_PICTURES,
         ),
     ] = LayoutName.FLAT,
-    suffix: Annotated[str, typer.Option(help="Appended to result names, such as -mended", rich_help_panel=_WHAT)] = "",
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-v",
-            "--version",
-            help="gfpgan-1.4, 1.3, 1.2, 1, restoreformer, preview. Unnamed: gfpgan-1.4, or preview if that is missing",
-            rich_help_panel=_HOW,
-            show_default=False,
-        ),
-    ] = None,
-    scale: Annotated[
-        float, typer.Option("--scale", "-s", "--upscale", help="Final size / input size, 1 to 4", rich_help_panel=_HOW)
-    ] = 2.0,
-    background: Annotated[
-        str,
-        typer.Option(
-            "--background",
-            "--bg-upsampler",
-            "--bg_upsampler",
-            help="Around the faces: auto, realesrgan-x2plus, realesrgan-x4plus, realesr-general-x4v3, preview-x2, "
-            "none (plain resampling; untouched at scale 1)",
-            rich_help_panel=_HOW,
-        ),
-    ] = "auto",
-    denoise: Annotated[
-        float, typer.Option(help="0 keeps grain, 1 removes it; realesr-general-x4v3 only", rich_help_panel=_HOW)
-    ] = 0.5,
-    tile_px: Annotated[
-        int,
-        typer.Option(
-            "--tile-px", "--bg-tile", "--bg_tile", help="Background tile; 0 = by memory", rich_help_panel=_HOW
-        ),
-    ] = 0,
-    strength: Annotated[
-        float,
-        typer.Option(
-            "--strength", "-w", "--weight", help="0 = the original face, 1 = the network's", rich_help_panel=_HOW
-        ),
-    ] = 1.0,
-    passes: Annotated[int, typer.Option(help="2 = restore each face twice", rich_help_panel=_HOW)] = 1,
-    gray: Annotated[
-        str, typer.Option(help="keep: a monochrome or toned original stays so. allow-color", rich_help_panel=_HOW)
-    ] = "keep",
-    seed: Annotated[
-        int | None,
-        typer.Option(help="Feeds the noise; results are the same in every run without it", rich_help_panel=_HOW),
-    ] = None,
-    faces: Annotated[str, typer.Option(help="all, center or largest", rich_help_panel=_FACES)] = "all",
-    only_center: Annotated[
-        bool,
-        typer.Option(
-            "--only-center-face", "--only_center_face", help="The same as --faces center", rich_help_panel=_FACES
-        ),
-    ] = False,
-    min_face_px: Annotated[int, typer.Option(help="Leave smaller faces as they are", rich_help_panel=_FACES)] = 0,
-    max_face_px: Annotated[
-        int | None, typer.Option(help="Leave larger faces as they are", rich_help_panel=_FACES, show_default=False)
-    ] = None,
-    max_faces: Annotated[
-        int | None, typer.Option(help="Restore at most so many", rich_help_panel=_FACES, show_default=False)
-    ] = None,
-    min_score: Annotated[
-        float, typer.Option(help="How sure the detector must be, 0 to 1", rich_help_panel=_FACES)
-    ] = 0.5,
-    aligned: Annotated[
-        bool, typer.Option("--aligned", help="IN are aligned face crops already", rich_help_panel=_FACES)
-    ] = False,
-    picture_format: Annotated[
-        str,
-        typer.Option("--format", "--ext", help="auto = the input's; jpeg, png, tiff, webp", rich_help_panel=_RESULT),
-    ] = "auto",
-    quality: Annotated[int, typer.Option(help="Of JPEG and WebP, 1 to 100", rich_help_panel=_RESULT)] = 95,
-    bit_depth: Annotated[str, typer.Option(help="auto = the input's; 8, 16", rich_help_panel=_RESULT)] = "auto",
-    outputs: Annotated[
-        list[str],
-        typer.Option(
-            "--outputs",
-            help="Of image, faces, comparison, mask, provenance; with commas or repeated",
-            rich_help_panel=_RESULT,
-        ),
-    ] = ["image,provenance"],  # noqa: B006  (typer copies it)
-    metadata: Annotated[
-        str,
-        typer.Option("--metadata", help="keep or strip EXIF, XMP and IPTC; ICC always stays", rich_help_panel=_RESULT),
-    ] = "keep",
+    model: Annotated[str | None, flags.MODEL] = None,
+    scale: Annotated[float, flags.SCALE] = 2.0,
+    background: Annotated[str, flags.BACKGROUND] = "auto",
+    denoise: Annotated[float, flags.DENOISE] = 0.5,
+    tile_px: Annotated[int, flags.TILE_PX] = 0,
+    strength: Annotated[float, flags.STRENGTH] = 1.0,
+    passes: Annotated[int, flags.PASSES] = 1,
+    gray: Annotated[str, flags.GRAY] = "keep",
+    seed: Annotated[int | None, flags.SEED] = None,
+    faces: Annotated[str, flags.FACES] = "all",
+    only_center: Annotated[bool, flags.ONLY_CENTER] = False,
+    min_face_px: Annotated[int, flags.MIN_FACE_PX] = 0,
+    max_face_px: Annotated[int | None, flags.MAX_FACE_PX] = None,
+    max_faces: Annotated[int | None, flags.MAX_FACES] = None,
+    min_score: Annotated[float, flags.MIN_SCORE] = 0.5,
+    aligned: Annotated[bool, flags.ALIGNED] = False,
+    picture_format: Annotated[str, flags.FORMAT] = "auto",
+    quality: Annotated[int, flags.QUALITY] = 95,
+    bit_depth: Annotated[str, flags.BIT_DEPTH] = "auto",
+    suffix: Annotated[str, flags.SUFFIX] = "",
+    outputs: Annotated[list[str], flags.OUTPUTS] = ["image,provenance"],  # noqa: B006  (typer copies it)
+    metadata: Annotated[str, flags.METADATA] = "keep",
     weights_dir: Annotated[
         Path | None,
         typer.Option(
@@ -158,14 +95,15 @@ def restore(
     device: Annotated[
         str | None,
         typer.Option(
-            help="auto, cpu, cuda:0 … (default: PHOTOMEND_DEVICE, auto)", rich_help_panel=_MACHINE, show_default=False
+            help="auto, cpu, cuda:0 … (default: PHOTOMEND_DEVICE, auto)",
+            rich_help_panel=_MACHINE,
+            show_default=False,
         ),
     ] = None,
-    precision: Annotated[
-        str, typer.Option(help="auto = the fastest that is safe; exact = float32", rich_help_panel=_MACHINE)
-    ] = "auto",
+    precision: Annotated[str, flags.PRECISION] = "auto",
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print what happened as JSON on standard output", rich_help_panel=_MACHINE)
+        bool,
+        typer.Option("--json", help="Print what happened as JSON on standard output", rich_help_panel=_MACHINE),
     ] = False,
 ) -> None:
     """Mend pictures on this machine: find the faces, restore them, enlarge the rest, keep everything else.
@@ -182,14 +120,14 @@ def restore(
 
       photomend restore -i inputs -o results -v 1.3 -s 2 --layout gfpgan     (as GFPGAN's own script)
     """
-    words = {
-        "model": aliases.MODELS.get(model, model) if model else None,
+    said = {
+        "model": model,
         "scale": scale,
-        "background": aliases.BACKGROUNDS.get(background, background),
+        "background": background,
         "denoise": denoise,
         "tile_px": tile_px,
         "strength": strength,
-        "faces": "center" if only_center else faces,
+        "faces": faces,
         "min_face_px": min_face_px,
         "max_face_px": max_face_px,
         "max_faces": max_faces,
@@ -197,15 +135,16 @@ def restore(
         "passes": passes,
         "aligned": aligned,
         "gray": gray,
-        "format": aliases.FORMATS.get(picture_format, picture_format),
+        "format": picture_format,
         "quality": quality,
         "bit_depth": bit_depth,
         "suffix": suffix,
-        "outputs": [part.strip() for said in outputs for part in said.split(",") if part.strip()],
+        "outputs": outputs,
         "metadata_policy": metadata,
         "precision": precision,
         "seed": seed,
     }
+    words = flags.as_options(said, only_center=only_center)
     _options(words)
     _restart_tuned(ctx)
     wanted = [*(paths or []), *(more or [])]

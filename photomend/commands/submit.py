@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from photomend import DEFAULT_URL, aliases
+from photomend import DEFAULT_URL
+from photomend.commands import flags
 
 if TYPE_CHECKING:
     from photomend.client import Client, Job
 
 EXIT_FAILED = 1
-_HOW, _JOB = "Restoration", "The job"
+_HOW, _JOB = flags.RESTORATION, "The job"
 
 Url = Annotated[str, typer.Option("--url", help="Where the service is")]
 JobId = Annotated[str, typer.Argument(help="The job's id, job_…", show_default=False)]
@@ -33,51 +34,24 @@ def submit(
         typer.Option("--output", "-o", help="Download the picture to here; waits for it", show_default=False),
     ] = None,
     timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="Stop waiting after this long")] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", "-v", "--version", help="gfpgan-1.4, …, preview", rich_help_panel=_HOW)
-    ] = None,
-    scale: Annotated[
-        float | None, typer.Option("--scale", "-s", "--upscale", help="Final size / input size", rich_help_panel=_HOW)
-    ] = None,
-    background: Annotated[
-        str | None,
-        typer.Option(
-            "--background", "--bg-upsampler", "--bg_upsampler", help="auto, none, an upsampler", rich_help_panel=_HOW
-        ),
-    ] = None,
-    tile_px: Annotated[
-        int | None,
-        typer.Option(
-            "--tile-px", "--bg-tile", "--bg_tile", help="Background tile; 0 = by memory", rich_help_panel=_HOW
-        ),
-    ] = None,
-    strength: Annotated[
-        float | None, typer.Option("--strength", "-w", "--weight", help="0 = the original face", rich_help_panel=_HOW)
-    ] = None,
-    faces: Annotated[str | None, typer.Option(help="all, center or largest", rich_help_panel=_HOW)] = None,
-    only_center: Annotated[
-        bool,
-        typer.Option("--only-center-face", "--only_center_face", help="As --faces center", rich_help_panel=_HOW),
-    ] = False,
-    aligned: Annotated[
-        bool, typer.Option("--aligned", help="It is an aligned face crop", rich_help_panel=_HOW)
-    ] = False,
-    picture_format: Annotated[
-        str | None, typer.Option("--format", "--ext", help="auto, jpeg, png, tiff, webp", rich_help_panel=_HOW)
-    ] = None,
-    suffix: Annotated[str | None, typer.Option(help="Appended to the result's name", rich_help_panel=_HOW)] = None,
-    outputs: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--outputs",
-            help="Of image, faces, comparison, mask, provenance; with commas or repeated",
-            rich_help_panel=_HOW,
-        ),
-    ] = None,
+    model: Annotated[str | None, flags.MODEL] = None,
+    scale: Annotated[float | None, flags.SCALE] = None,
+    background: Annotated[str | None, flags.BACKGROUND] = None,
+    tile_px: Annotated[int | None, flags.TILE_PX] = None,
+    strength: Annotated[float | None, flags.STRENGTH] = None,
+    faces: Annotated[str | None, flags.FACES] = None,
+    only_center: Annotated[bool, flags.ONLY_CENTER] = False,
+    aligned: Annotated[bool, flags.ALIGNED] = False,
+    picture_format: Annotated[str | None, flags.FORMAT] = None,
+    suffix: Annotated[str | None, flags.SUFFIX] = None,
+    outputs: Annotated[list[str] | None, flags.OUTPUTS] = None,
     option: Annotated[
         list[str] | None,
         typer.Option(
-            "--option", metavar="NAME=VALUE", help="Any other option of the API; repeat it", rich_help_panel=_HOW
+            "--option",
+            metavar="NAME=VALUE",
+            help="Any other option of the API; repeat it",
+            rich_help_panel=_HOW,
         ),
     ] = None,
     priority: Annotated[str | None, typer.Option(help="interactive or batch", rich_help_panel=_JOB)] = None,
@@ -107,18 +81,18 @@ def submit(
       photomend submit old.jpg --callback https://example.com/hook --label order=4711 --option max_faces=3
     """
     wishes = {
-        "model": aliases.MODELS.get(model, model) if model else None,
+        "model": model,
         "scale": scale,
-        "background": aliases.BACKGROUNDS.get(background, background) if background else None,
+        "background": background,
         "tile_px": tile_px,
         "strength": strength,
-        "faces": "center" if only_center else faces,
+        "faces": faces,
         "aligned": aligned or None,
-        "format": aliases.FORMATS.get(picture_format, picture_format) if picture_format else None,
+        "format": picture_format,
         "suffix": suffix,
-        "outputs": [part.strip() for said in outputs or [] for part in said.split(",") if part.strip()] or None,
+        "outputs": outputs,
     }
-    options = _pairs(option, "--option", _value) | {name: value for name, value in wishes.items() if value is not None}
+    options = _pairs(option, "--option", _value) | flags.as_options(wishes, only_center=only_center)
     said = {"options": options, "priority": priority, "deadline_s": deadline, "callback_url": callback}
     with _client(url) as client:
         job = _submit(client, source, said | {"metadata": _pairs(label, "--label", str)})
