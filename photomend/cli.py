@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from photomend import exits
 from photomend.commands import api, demo, doctor, keeper, models, restore, submit, train, up, worker
 
 app = typer.Typer(
@@ -15,11 +16,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-#: Exit codes: 1 = an input failed or the service refused, 2 = the command line is wrong (typer's own),
-#: 130 = interrupted.
-EXIT_FAILED = 1
-EXIT_INTERRUPTED = 130
 
 
 @app.callback()
@@ -50,4 +46,4 @@ def main() -> None:
         app(obj={"own_process": True})
     except KeyboardInterrupt:
         Console(stderr=True).print("Interrupted.")
-        sys.exit(EXIT_INTERRUPTED)
+        sys.exit(exits.INTERRUPTED)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from photomend import exits
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -64,10 +66,8 @@ def _fail(err: Exception, output: Path) -> NoReturn:
     from rich.console import Console
     from rich.text import Text
 
-    from photomend.cli import EXIT_FAILED
-
     console = Console(stderr=True)
     console.print(Text(f"The demo failed: {err}", style="bold red"), soft_wrap=True)
     if (output / ".stack" / "log").exists():
         console.print(f"The processes' logs are in {output / '.stack' / 'log'}", highlight=False, soft_wrap=True)
-    raise typer.Exit(EXIT_FAILED) from err
+    raise typer.Exit(exits.FAILED) from err

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from photomend import exits
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -37,9 +39,9 @@ def doctor(
     except JobsError as err:
         sentence = f"{err.public} ({err}) Check PHOTOMEND_REDIS_URL and the PHOTOMEND_S3_* settings."
         Console(stderr=True).print(Text(sentence, style="bold red"), soft_wrap=True)
-        raise typer.Exit(1) from err
+        raise typer.Exit(exits.FAILED) from err
     if wrong:
-        raise typer.Exit(1)
+        raise typer.Exit(exits.FAILED)
 
 
 def _examine(console: Console, *, repair: bool, objects: bool) -> bool:

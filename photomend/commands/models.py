@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from photomend import exits
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
@@ -80,7 +82,7 @@ def fetch_models(
             _fetch_one(store, entry, console, trust_first_use=trust_first_use)
     except (FetchError, PipelineError) as err:
         console.print(str(err), style="red", soft_wrap=True, markup=False)
-        raise typer.Exit(1) from err
+        raise typer.Exit(exits.FAILED) from err
 
 
 @app.command("verify")
@@ -104,7 +106,7 @@ def verify_models(
         store = _store(weights_dir)
     except PipelineError as err:
         console.print(str(err), style="red", soft_wrap=True, markup=False)
-        raise typer.Exit(1) from err
+        raise typer.Exit(exits.FAILED) from err
     wanted = names or [entry.name for entry in store.entries() if store.is_present(entry.name)]
     if not wanted:
         console.print(f"No weights are in {store.folder}; `photomend models fetch NAME` gets some.", soft_wrap=True)
@@ -116,7 +118,7 @@ def verify_models(
             faults += 1
             console.print(f"bad {name}: {err}", style="red", soft_wrap=True, markup=False)
     if faults:
-        raise typer.Exit(1)
+        raise typer.Exit(exits.FAILED)
 
 
 @app.command("convert")
@@ -152,7 +154,7 @@ def convert_model(
         done = convert(source, target, store=store)
     except (ConvertError, PipelineError) as err:
         console.print(str(err), style="red", soft_wrap=True, markup=False)
-        raise typer.Exit(1) from err
+        raise typer.Exit(exits.FAILED) from err
     console.print(f"{target}: same picture as {source.name} within {done.difference:.0e}", soft_wrap=True, markup=False)
     console.print(f"To use it, put it into {store.folder} and name it in {LOCAL_FILE} there:\n", soft_wrap=True)
     # To standard output, so that it can be appended to that file as it is.

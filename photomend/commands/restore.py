@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from photomend import exits
 from photomend.commands import flags
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from photomend.files import Input, Layout
     from photomend.mending import Mender
 
-EXIT_FAILED = 1
 _PICTURES, _MACHINE = "Pictures", flags.MACHINE
 
 
@@ -176,16 +176,16 @@ def _restore(run: _Run, words: dict[str, Any], weights_dir: Path | None, device:
             mender = _mender(run, options, layout, weights_dir, device)
     except FileRefused as error:
         terminal.fail(str(error), error.code)
-        raise typer.Exit(EXIT_FAILED) from error
+        raise typer.Exit(exits.FAILED) from error
     except PipelineError as error:
         terminal.fail(f"{error.public} {error}", error.code)
-        raise typer.Exit(EXIT_FAILED) from error
+        raise typer.Exit(exits.FAILED) from error
     outcomes = terminal.follow(sources, mender)
     terminal.summary(outcomes, run.out)
     if as_json:
         sys.stdout.write(terminal.as_json(outcomes) + "\n")
     if any(isinstance(outcome, Failed) for outcome in outcomes):
-        raise typer.Exit(EXIT_FAILED)
+        raise typer.Exit(exits.FAILED)
 
 
 def _options(words: dict[str, Any]) -> JobOptions:

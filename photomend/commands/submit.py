@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from photomend import DEFAULT_URL
+from photomend import DEFAULT_URL, exits
 from photomend.commands import flags
 
 if TYPE_CHECKING:
     from photomend.client import Client, Job
 
-EXIT_FAILED = 1
 _HOW, _JOB = flags.RESTORATION, "The job"
 
 Url = Annotated[str, typer.Option("--url", help="Where the service is")]
@@ -115,7 +114,7 @@ def status(job_id: JobId, as_json: AsJson = False, url: Url = DEFAULT_URL) -> No
         _summary(job)
         _print(job, as_json=as_json)
         if job.error is not None:
-            raise typer.Exit(EXIT_FAILED)
+            raise typer.Exit(exits.FAILED)
 
 
 def cancel(job_id: JobId, as_json: AsJson = False, url: Url = DEFAULT_URL) -> None:
@@ -150,7 +149,7 @@ def _client(url: str) -> Iterator[Client]:
 
 def _fail(sentence: str) -> NoReturn:
     _say(sentence, style="red")
-    raise typer.Exit(EXIT_FAILED)
+    raise typer.Exit(exits.FAILED)
 
 
 def _submit(client: Client, source: str, said: dict[str, Any]) -> Job:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from photomend import exits
+
 if TYPE_CHECKING:
     from pipeline.training.recipe import Report, Run
 
@@ -218,4 +220,4 @@ def _errors_as_sentences() -> Iterator[None]:
         yield
     except (PipelineError, OSError) as err:
         Console(stderr=True).print(f"[red]{err}[/red]", soft_wrap=True)
-        raise typer.Exit(1) from err
+        raise typer.Exit(exits.FAILED) from err

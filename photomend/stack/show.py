@@ -10,6 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import typer
 
+from photomend import exits
 from photomend.stack.errors import StackError
 
 if TYPE_CHECKING:
@@ -75,10 +76,8 @@ def fail(err: StackError) -> NoReturn:
     from rich.panel import Panel
     from rich.text import Text
 
-    from photomend.cli import EXIT_FAILED
-
     console = Console(stderr=True)
     if err.log_tail:
         console.print(Panel(Text(err.log_tail), title="its last words", border_style="red"))
     console.print(Text(str(err)[:1].upper() + str(err)[1:], style="bold red"), soft_wrap=True)
-    raise typer.Exit(EXIT_FAILED) from err
+    raise typer.Exit(exits.FAILED) from err
