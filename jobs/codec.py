@@ -112,30 +112,6 @@ def result_from_json(text: str) -> Result:
     )
 
 
-def job_to_record(job: Job) -> dict[str, str]:
-    """The hash that the scripts keep for this job: the inverse of ``job_from_record`` for the same id."""
-    seconds = {"started_at": job.started_at, "completed_at": job.completed_at, "lease_until": job.lease_until}
-    record: dict[str, str | None] = {
-        "v": str(VERSION),
-        "state": job.state,
-        "tenant": job.tenant,
-        "lane": job.priority,
-        "seq": f"{job.created_at * _MICROSECONDS:.0f}",
-        "rev": str(job.revision),
-        "spec": spec_to_json(job),
-        "events": event_names(job.callback) or None,
-        "attempt": str(job.attempt) if job.attempt else None,
-        "epoch": str(job.epoch) if job.epoch else None,
-        "worker": job.worker,
-        "cancel": "1" if job.cancel_requested else None,
-        "progress": f"{job.progress.percent} {job.progress.stage}" if job.progress else None,
-        "result": result_to_json(job.result) if job.result else None,
-        "failure": failure_to_json(job.failure) if job.failure else None,
-    }
-    record |= {name: f"{value:.6f}" for name, value in seconds.items() if value is not None}
-    return {name: value for name, value in record.items() if value is not None}
-
-
 def job_from_record(job_id: JobId, record: Mapping[str, str]) -> Job:
     """The job that a record holds.
 

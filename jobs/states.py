@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from jobs.errors import IllegalMove
-
 
 class JobState(StrEnum):
     """Where a job is. Values are stored and public."""
@@ -29,13 +27,3 @@ MOVES: dict[JobState, frozenset[JobState]] = {
 }
 
 TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELED, JobState.EXPIRED})
-
-
-def check_move(origin: JobState, to: JobState) -> None:
-    """Refuse a move that is not in the table.
-
-    Raises:
-        IllegalMove: the pair is not legal.
-    """
-    if to not in MOVES[origin]:
-        raise IllegalMove(f"{origin} -> {to} is not a legal move")
