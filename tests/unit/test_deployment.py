@@ -118,6 +118,18 @@ def test_our_own_redis_accepts_the_deployed_settings(tmp_path):
     assert server.stop() == 0
 
 
+def test_the_runbook_names_commands_and_settings_that_exist():
+    text = (ROOT / "deploy" / "RUNBOOK.md").read_text()
+    known = {f"PHOTOMEND_{field.upper()}" for kind in SETTINGS.values() for field in kind.model_fields}
+    named = set(re.findall(r"PHOTOMEND_[A-Z0-9_]+", text))
+    assert named
+    assert named <= known
+    commands = re.findall(r"`(photomend [a-z]+[^`]*)`", text)
+    assert commands
+    for words in (command.replace("…", "x").split() for command in commands):
+        check_command(words)
+
+
 @pytest.mark.parametrize("name", ["api", "worker"])
 def test_an_image_copies_files_that_exist_and_runs_a_command_that_exists(name):
     text = (ROOT / "deploy" / f"{name}.Dockerfile").read_text()
