@@ -266,7 +266,9 @@ async def create_upload(request: Request, service: Here, tenant: Tenant) -> Resp
 
 
 def _register(service: Service, tenant: Tenant, said: UploadRequest) -> Response:
-    upload = submission.new_upload(service, tenant, content_type=said.content_type, size=said.size)
+    upload = submission.new_upload(
+        service, tenant, content_type=said.content_type, size=said.size, filename=said.filename
+    )
     upload = service.store.register_upload(upload)
     return JSONResponse(upload_view(service, upload), status_code=201, headers={"Cache-Control": "no-store"})
 

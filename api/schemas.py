@@ -138,9 +138,12 @@ class UploadRequest(_Said):
 
     content_type: Literal["image/jpeg", "image/png", "image/tiff", "image/webp"]
     size: int = Field(gt=0, description="Bytes; the PUT must send exactly as many")
+    filename: str | None = Field(default=None, max_length=1024, description="Results are named after it")
 
     model_config = ConfigDict(
-        extra="forbid", strict=True, json_schema_extra={"examples": [{"content_type": "image/jpeg", "size": 482113}]}
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"examples": [{"content_type": "image/jpeg", "size": 482113, "filename": "oma.jpg"}]},
     )
 
 

@@ -73,7 +73,7 @@ def submit_file(service: Service, tenant: TenantId, said: Wishes, file: Received
     Raises:
         JobsError: the request is wrong, or the store or the storage does not take it.
     """
-    upload = new_upload(service, tenant, content_type=file.content_type, size=file.size)
+    upload = new_upload(service, tenant, content_type=file.content_type, size=file.size, filename=file.name)
     # Judge the words before the file is stored.
     job = _job(service, tenant, said, upload.ref, upload.size)
     # The same picture under the same key is the same request, though it lies elsewhere now.
@@ -87,8 +87,10 @@ def submit_file(service: Service, tenant: TenantId, said: Wishes, file: Received
     return submitted
 
 
-def new_upload(service: Service, tenant: TenantId, *, content_type: str, size: int) -> Upload:
-    """A place for one file of ``size`` bytes.
+def new_upload(
+    service: Service, tenant: TenantId, *, content_type: str, size: int, filename: str | None = None
+) -> Upload:
+    """A place for one file of ``size`` bytes that its owner calls ``filename``.
 
     Raises:
         InvalidRequest: more bytes than an input may have.
@@ -97,7 +99,7 @@ def new_upload(service: Service, tenant: TenantId, *, content_type: str, size: i
     if size > limit:
         raise InvalidRequest(f"a picture may have at most {limit} bytes, not {size}", pointer="/size")
     upload_id = new_upload_id()
-    ref = upload_ref(service.settings.bucket, tenant, upload_id)
+    ref = upload_ref(service.settings.bucket, tenant, upload_id, filename=filename)
     return Upload(id=upload_id, tenant=tenant, ref=ref, content_type=content_type, size=size)
 
 

@@ -40,6 +40,7 @@ class ReceivedFile:
     size: int  #: bytes
     sha256: str
     content_type: str  #: by its first bytes, whatever the caller said
+    name: str | None  #: as the caller calls it: not to be trusted
 
 
 def sniff(head: bytes) -> str | None:
@@ -99,22 +100,30 @@ def parse_json(text: bytes | str) -> dict[str, Any]:
         raise Problem("malformed_body", "The JSON is nested too deeply.") from err
     except UnicodeError as err:
         raise Problem("malformed_body", "The JSON holds text that is not valid UTF-8.") from err
-    except ValueError as err:
+    except json.JSONDecodeError as err:
         raise Problem("malformed_body", f"The body is not valid JSON: {err}.") from err
+    except ValueError as err:
+        # Python's own limit on digits, or ours: see the hooks.
+        said = err if isinstance(err, _NotJson) else "a number has too many digits"
+        raise Problem("malformed_body", f"The body is not valid JSON: {said}.") from err
     if not isinstance(value, dict):
         raise Problem("malformed_body", "The JSON must be an object.")
     return value
 
 
+class _NotJson(ValueError):
+    """Raised by the hooks for what Python's parser would take."""
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise ValueError("a member is there twice")
+        raise _NotJson("a member is there twice")
     return members
 
 
 def _no_constant(word: str) -> Any:
-    raise ValueError(f"{word} is not JSON")
+    raise _NotJson(f"{word} is not JSON")
 
 
 async def read_form(request: Request, max_file_bytes: int) -> FormData:
@@ -152,7 +161,7 @@ def received_file(form: FormData, max_file_bytes: int) -> ReceivedFile:
     if size > max_file_bytes:
         raise Problem("body_too_large", f"A file may have at most {max_file_bytes} bytes.", pointer="/file")
     part.file.seek(0)
-    return ReceivedFile(data=part.file, size=size, sha256=digest.hexdigest(), content_type=kind)
+    return ReceivedFile(data=part.file, size=size, sha256=digest.hexdigest(), content_type=kind, name=part.filename)
 
 
 def wishes_from_form(form: FormData) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import re
 import secrets
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -30,7 +31,11 @@ CHUNK_BYTES = 1 << 20
 #: Our own checksum, in the object's metadata: servers differ in which others they keep.
 SHA256_METADATA = "sha256"
 
-_UPLOAD_KEY = re.compile(r"uploads/(?P<tenant>.+)/(?P<id>upl_[0-9a-f]{32})\Z")
+_UPLOAD_KEY = re.compile(r"uploads/(?P<tenant>.+?)/(?P<id>upl_[0-9a-f]{32})(/[^/]+)?\Z")
+_UPLOAD_ID = re.compile(r"(\A|/)upl_[0-9a-f]{32}\Z")
+#: What may stand in the name of an upload; a caller may send anything.
+_UNSAFE = re.compile(r"[^\w.\- ]+")
+_MAX_NAME = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +68,21 @@ def new_upload_id() -> str:
     return f"upl_{secrets.token_hex(16)}"
 
 
-def upload_ref(bucket: str, tenant: TenantId, upload_id: str) -> ObjectRef:
-    return ObjectRef(bucket=bucket, key=f"uploads/{tenant}/{upload_id}")
+def upload_ref(bucket: str, tenant: TenantId, upload_id: str, *, filename: str | None = None) -> ObjectRef:
+    """Where an upload lies; the caller's name for it, made safe, ends the key, so that results are named after it."""
+    name = safe_name(filename or "")
+    return ObjectRef(bucket=bucket, key=f"uploads/{tenant}/{upload_id}{'/' if name else ''}{name}")
+
+
+def plain_name(ref: ObjectRef) -> str:
+    """What people call the object: the last part of its key, made safe; empty for an upload that nobody named."""
+    return "" if _UPLOAD_ID.search(ref.key) else safe_name(ref.key.rstrip("/"))
+
+
+def safe_name(filename: str) -> str:
+    """The last part of a path, without whatever could mean something to a file system; empty if nothing is left."""
+    last = unicodedata.normalize("NFC", filename).replace("\\", "/").rpartition("/")[2]
+    return _UNSAFE.sub("_", last)[-_MAX_NAME:].strip(" .")
 
 
 def upload_id_of(ref: ObjectRef, *, bucket: str, tenant: TenantId) -> str | None:

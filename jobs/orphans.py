@@ -19,7 +19,7 @@ from jobs.store import JobStore
 MIN_AGE_S = 3600.0
 
 _RESULT_KEY = re.compile(r"results/.+/(?P<job>job_[0-9a-f]{32})/(?P<epoch>\d+)-[0-9a-f]+/.+\Z")
-_UPLOAD_KEY = re.compile(r"uploads/(?P<tenant>.+)/(?P<upload>upl_[0-9a-f]{32})\Z")
+_UPLOAD_KEY = re.compile(r"uploads/(?P<tenant>.+?)/(?P<upload>upl_[0-9a-f]{32})(/[^/]+)?\Z")
 
 
 def orphans(store: JobStore, blobs: BlobStore, *, bucket: str, min_age_s: float = MIN_AGE_S) -> Iterator[ObjectRef]:

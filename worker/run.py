@@ -7,7 +7,6 @@ epoch makes results visible, so whatever dies in between leaves the record right
 from __future__ import annotations
 
 import hashlib
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from typing import Protocol
 
 import structlog
 
-from jobs.blobs import result_ref
+from jobs.blobs import plain_name, result_ref
 from jobs.errors import IllegalMove, JobNotFound, ObjectChanged, ObjectError, StorageUnavailable, StoreUnavailable
 from jobs.model import Artifact, Failure, Job, JobId, ObjectRef, Progress, Result
 from jobs.store import Beat, ClaimRefusal
@@ -35,10 +34,6 @@ logger = structlog.get_logger(__name__)
 PERSIST_FOR_S = 60.0
 #: First and longest wait between those tries (seconds).
 PERSIST_WAITS_S = (0.1, 2.0)
-
-#: What may stand in a result's file name; the rest of a key may be anything.
-_UNSAFE = re.compile(r"[^\w.\- ]+")
-_MAX_STEM = 100
 
 
 class Ending(StrEnum):
@@ -184,7 +179,7 @@ def _put(job: Job, product: Product, place: Workplace, written: list[ObjectRef])
 
 def filename(job: Job, product: Product) -> str:
     """What a browser should call a result: after its input, with the wished suffix."""
-    stem = _UNSAFE.sub("_", PurePosixPath(job.input.key).stem)[:_MAX_STEM].strip(" .") or "picture"
+    stem = PurePosixPath(plain_name(job.input)).stem.strip(" .") or "picture"
     if product.part == "image":
         return f"{stem}{job.options.suffix or '-restored'}.{product.extension}"
     return f"{stem}{job.options.suffix}-{product.part.replace('/', '-')}.{product.extension}"

@@ -206,7 +206,7 @@ class Client:
             Unreachable: no answer.
         """
         file = Path(path)
-        said = {"content_type": media_type(file), "size": file.stat().st_size}
+        said = {"content_type": media_type(file), "size": file.stat().st_size, "filename": file.name}
         place = self._call("POST", "/v1/uploads", json=said).json()
         try:
             answer = self._storage.put(place["url"], headers=place["headers"], content=chunks(file, on_upload))

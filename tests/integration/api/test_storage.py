@@ -11,6 +11,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from jobs.blobs import plain_name
 from jobs.errors import ObjectMissing
 from jobs.model import JobId
 from photomend import Client
@@ -41,10 +42,12 @@ def finish_soon(service, *, data=None, fail=False):
 
 def test_an_upload_by_a_presigned_url_is_the_job_s_input(full_service):
     service = full_service
-    place = service.call("POST", "/v1/uploads", json={"content_type": "image/png", "size": len(PNG)}).json()
+    words = {"content_type": "image/png", "size": len(PNG), "filename": "Großmutter & ich.png"}
+    place = service.call("POST", "/v1/uploads", json=words).json()
     assert httpx.put(place["url"], content=PNG, headers=place["headers"]).is_success
     said = service.call("POST", "/v1/jobs", json={"upload_id": place["upload_id"]}).json()
     job = service.store.get(JobId(said["id"]))
+    assert plain_name(job.input) == "Großmutter _ ich.png"
     assert service.blobs.get(job.input, max_bytes=10_000) == PNG
 
 
@@ -64,6 +67,7 @@ def test_a_file_in_a_form_is_stored_and_named_by_the_job(full_service):
     job = service.store.get(JobId(answer.json()["id"]))
     assert (job.options.scale, job.options.outputs, job.options.seed) == (1.5, ("image", "mask"), 7)
     assert (job.input.bucket, job.input_bytes) == (service.settings.bucket, len(PNG))
+    assert plain_name(job.input) == "old photo.jpg"
     info = service.blobs.head(job.input)
     # The bytes decide about the type, not the caller.
     assert info.content_type == "image/png"
@@ -131,6 +135,7 @@ def test_the_client_sends_large_files_past_the_api(client, full_service, tmp_pat
     job = client.submit(photo, on_upload=lambda *n: sent.append(n))
     stored = full_service.store.get(JobId(job.id))
     assert full_service.blobs.get(stored.input, max_bytes=10**6) == PNG * 3000
+    assert plain_name(stored.input) == "old.png"
     assert sent[-1] == (len(PNG) * 3000,) * 2
     assert len(sent) > 1
     photo.write_bytes(b"GIF89a" * 100)

@@ -107,7 +107,8 @@ def test_a_wrong_request_is_refused_with_a_code_and_the_place(service, words, co
 )
 def test_a_body_that_is_no_strict_json_object_is_malformed(service, body):
     headers = {"content-type": "application/json"}
-    problem(service.call("POST", "/v1/jobs", content=body, headers=headers), 400, "malformed_body")
+    said = problem(service.call("POST", "/v1/jobs", content=body, headers=headers), 400, "malformed_body")
+    assert "sys." not in said["detail"]
 
 
 def test_bodies_of_other_types_and_sizes_are_refused(service):

@@ -41,8 +41,9 @@ def test_only_what_nothing_points_to_is_an_orphan(
     store.commit(done_id, epoch=1, result=replace(samples.result(), artifacts=(artifact,)))  # type: ignore[arg-type]
     needed.add(shown)
     upload_id = new_upload_id()
-    needed.add(put(upload_ref(bucket, LOCAL_TENANT, upload_id)))
-    upload = Upload(id=upload_id, tenant=LOCAL_TENANT, ref=next(iter(needed)), content_type="image/png", size=1)
+    named = put(upload_ref(bucket, LOCAL_TENANT, upload_id, filename="oma.jpg"))
+    needed.add(named)
+    upload = Upload(id=upload_id, tenant=LOCAL_TENANT, ref=named, content_type="image/png", size=1)
     store.register_upload(upload)
     needed.add(put(ObjectRef(bucket=bucket, key="results/somebody-elses-file.png")))
 
@@ -53,6 +54,7 @@ def test_only_what_nothing_points_to_is_an_orphan(
         put(result_ref(bucket, replace(in_state(JobState.QUEUED), epoch=1), "image", "png")),
         put(result_ref(bucket, samples.job(epoch=1), "image", "png")),  # no record at all
         put(upload_ref(bucket, LOCAL_TENANT, new_upload_id())),
+        put(upload_ref(bucket, LOCAL_TENANT, new_upload_id(), filename="oma.jpg")),
     }
     blobs = BlobStore.connect(jobs_settings)
     listed = {line.ref for line in blobs.list(bucket, prefix="")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.blobs import new_upload_id, result_ref, upload_id_of, upload_ref
+from jobs.blobs import new_upload_id, plain_name, result_ref, upload_id_of, upload_ref
 from jobs.model import ObjectRef, TenantId
 from tests import samples
 
@@ -33,3 +33,27 @@ def test_an_upload_is_known_again_by_its_key_for_its_own_tenant_only() -> None:
 @pytest.mark.parametrize("key", ["uploads/anna/x", f"results/anna/upl_{'0' * 32}", f"uploads/anna/upl_{'0' * 32}x"])
 def test_what_is_no_upload_is_not_taken_for_one(key: str) -> None:
     assert upload_id_of(ObjectRef(bucket="b", key=key), bucket="b", tenant=ANNA) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("oma 1931.jpg", "oma 1931.jpg"),
+        ("Großmutter.tif", "Großmutter.tif"),
+        ("C:\\Scans\\oma.jpg", "oma.jpg"),
+        ("../../etc/passwd", "passwd"),
+        ("a\r\nb:<c>.png", "a_b_c_.png"),
+        ("\ud800.png", "_.png"),
+        ("x" * 300 + ".jpg", "x" * 96 + ".jpg"),
+        ("..", ""),
+        ("", ""),
+        (f"upl_{'0' * 32}", ""),
+    ],
+)
+def test_an_upload_is_called_as_its_owner_calls_it_made_safe(said: str, name: str) -> None:
+    upload_id = new_upload_id()
+    ref = upload_ref("photos", ANNA, upload_id, filename=said)
+    assert plain_name(ref) == name
+    assert ref.key.startswith(f"uploads/anna/{upload_id}")
+    assert ObjectRef.parse(ref.uri) == ref
+    assert upload_id_of(ref, bucket="photos", tenant=ANNA) == upload_id
