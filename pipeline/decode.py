@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,10 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+
+_DAMAGED = Notice(
+    code="input_damaged", detail="The JPEG file's data is damaged inside; what could be decoded was used. Look at it."
+)
 
 #: libvips' name for the channels → ours.
 _KINDS = {
@@ -61,10 +66,7 @@ def read(data: bytes | Path, *, limits: Limits = DEFAULT_LIMITS) -> SourceImage:
     raw = _bytes(data, limits)
     image, picture_format, raw = _open(raw)
     header = _header(image, picture_format, raw, limits)
-    try:
-        pixels = vips.samples(image)
-    except vips.VipsFailed as error:
-        raise TruncatedImage(f"the {header.format} file ends before its picture does, or is damaged") from error
+    pixels, damage = _pixels(image, raw, header)
     pixels = _upright(pixels, header.orientation)
     bands = header.kind.bands
     samples = np.ascontiguousarray(pixels[:, :, :bands])
@@ -77,8 +79,24 @@ def read(data: bytes | Path, *, limits: Limits = DEFAULT_LIMITS) -> SourceImage:
         alpha=alpha,
         space=space,
         metadata=_metadata(image),
-        notices=notices,
+        notices=damage + notices,
     )
+
+
+def _pixels(image: Any, data: bytes, header: Header) -> tuple[vips.Samples, tuple[Notice, ...]]:
+    """The samples as stored. Of a JPEG file with broken data inside, which has no checksum, what could be decoded.
+
+    A person may have no other copy, and the decoder warns of harmless oddities with the same words; so it is said,
+    not refused.
+    """
+    try:
+        if header.format is Format.JPEG:
+            with contextlib.suppress(vips.VipsFailed):
+                return vips.samples(vips.open_picture(data, header.format, forgiving=False)), ()
+            return vips.samples(image), (_DAMAGED,)
+        return vips.samples(image), ()
+    except vips.VipsFailed as error:
+        raise TruncatedImage(f"the {header.format} file ends before its picture does, or is damaged") from error
 
 
 def _bytes(data: bytes | Path, limits: Limits) -> bytes:

@@ -63,6 +63,8 @@ def sniff(data: bytes) -> Format:
         return Format.TIFF
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return Format.WEBP
+    if not data:
+        raise UnreadableImage("the file is empty")
     raise UnreadableImage(f"the first bytes {data[:12]!r} are no JPEG, PNG, TIFF or WebP")
 
 

@@ -54,18 +54,18 @@ def version() -> str:
     return ".".join(str(pyvips.version(i)) for i in range(3))
 
 
-def open_picture(data: bytes, format_name: str) -> pyvips.Image:
+def open_picture(data: bytes, format_name: str, *, forgiving: bool = True) -> pyvips.Image:
     """A picture whose header has been read and whose pixels have not.
 
     ``fail_on=error``: a truncated file, a wrong checksum or an undecodable strip is an error later, when pixels are
-    asked for, instead of gray pixels.
+    asked for, instead of gray pixels. Not ``forgiving``: so is whatever the decoder only warns of.
 
     Raises:
         VipsFailed: the header cannot be read.
     """
     load = getattr(pyvips.Image, f"{_NAMES[format_name]}load_buffer")
     with _translated():
-        return load(data, access="sequential", fail_on="error")
+        return load(data, access="sequential", fail_on="error" if forgiving else "warning")
 
 
 def field(image: pyvips.Image, name: str, default: Any = None) -> Any:

@@ -176,6 +176,26 @@ def test_damage_that_the_format_can_tell_is_told(name):
         read(bytes(data))
 
 
+def _jpeg(**options):
+    rng = np.random.default_rng(1)
+    return bytearray(saved(Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)), "JPEG", **options))
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_damage_inside_a_jpeg_is_told_beside_what_could_be_decoded(progressive):
+    data = _jpeg(progressive=progressive)
+    data[len(data) // 2 : len(data) // 2 + 2] = b"\xff\xd3"  # a restart where none belongs
+    source = read(bytes(data))
+    assert [notice.code for notice in source.notices] == ["input_damaged"]
+    assert source.samples.shape == (64, 64, 3)
+    assert read(bytes(_jpeg(progressive=progressive))).notices == ()
+
+
+def test_an_empty_file_is_called_empty():
+    with pytest.raises(UnreadableImage, match="the file is empty"):
+        read(b"")
+
+
 def test_a_bomb_is_refused_by_its_header():
     """One row of compressed zeros announces 30,000 x 30,000 pixels; decoding them would need 2.7 GB."""
     bomb = bytearray(LOSSLESS["png-rgb-8"]())
