@@ -167,7 +167,8 @@ def from_validation(errors: list[Any]) -> Problem:
     """The first of pydantic's complaints as ours, the rest counted; locations become JSON pointers or parameters."""
     first = errors[0]
     place, *path = (str(part) for part in first["loc"]) if first["loc"] else ("body",)
-    sentence = f"{first['msg'].removeprefix('Value error, ')}."
+    message = first["msg"].removeprefix("Value error, ")
+    sentence = f"{message[:1].upper()}{message[1:]}."
     others = f" There are {len(errors) - 1} more faults." if len(errors) > 1 else ""
     if first["type"] == "extra_forbidden":
         sentence = f"{path[-1] if path else place} is not known here."

@@ -24,6 +24,11 @@ METADATA_POLICIES = ("keep", "strip")
 PRECISIONS = ("auto", "exact")
 OUTPUTS = ("image", "faces", "comparison", "mask", "provenance")
 
+#: Models that no seed can do anything to.
+WITHOUT_NOISE = ("restoreformer", "preview")
+#: Formats without 16 bits a sample.
+EIGHT_BIT_FORMATS = ("jpeg", "webp")
+
 #: Longest suffix that a result's name may get.
 MAX_SUFFIX = 64
 
@@ -63,6 +68,7 @@ class JobOptions:
             raise InvalidOption(
                 f"suffix may hold up to {MAX_SUFFIX} letters, digits, '-', '_', '.'", pointer="/options/suffix"
             )
+        _check_model(self)
         if self.denoise != _default("denoise") and self.background not in {"auto", "realesr-general-x4v3"}:
             raise InvalidOption(
                 f"denoise is honoured by realesr-general-x4v3 only, not by {self.background}",
@@ -175,6 +181,18 @@ def _check_choices(options: JobOptions) -> None:
     if wrong or not options.outputs or len(set(options.outputs)) < len(options.outputs):
         raise InvalidOption(
             f"outputs must name one or more of {', '.join(OUTPUTS)}, each once", pointer="/options/outputs"
+        )
+
+
+def _check_model(options: JobOptions) -> None:
+    """What no installation can honour: the worker knows the rest when it knows which weights it has."""
+    if options.seed is not None and options.model in WITHOUT_NOISE:
+        raise InvalidOption(
+            f"seed cannot be honoured by {options.model}: it draws no noise; leave seed out", pointer="/options/seed"
+        )
+    if options.bit_depth == "16" and options.format in EIGHT_BIT_FORMATS:
+        raise InvalidOption(
+            f"{options.format} holds 8 bits a sample, not 16; png and tiff hold 16", pointer="/options/bit_depth"
         )
 
 
