@@ -9,7 +9,8 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from api import problems as table
-from api.schemas import EXAMPLE_JOB_ID, EXAMPLE_UPLOAD_ID, JobRequest, UploadRequest, Wishes, example_job
+from api.examples import EXAMPLE_JOB_ID, EXAMPLE_UPLOAD_ID, example_job
+from api.schemas import JobRequest, UploadRequest, Wishes
 
 DESCRIPTION = """Mends old and degraded photos of people. A job names a picture; workers restore it; the result is
 fetched by a presigned URL. Every error is an RFC 9457 problem with a stable `code`."""

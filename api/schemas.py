@@ -1,16 +1,13 @@
-"""The wire bodies: what a caller may say, what is said back, and the examples that the documentation shows."""
+"""The wire bodies: what a caller may say, and what is said back."""
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
 
-from jobs.model import LOCAL_TENANT, Artifact, Job, JobId, ObjectRef, Result
-from jobs.options import BIT_DEPTHS, CHOICES, FLOATS, INTS, MAX_SUFFIX, OPTIONAL, OUTPUTS, RANGES, TILE_PX, JobOptions
-from jobs.states import JobState
-from jobs.view import public_view
+from api.examples import EXAMPLE_UPLOAD_ID
+from api.options_schema import options_schema
 
 #: Limits of what a caller may store with a job for itself.
 MAX_METADATA_ENTRIES = 50
@@ -19,54 +16,11 @@ MAX_METADATA_VALUE = 512
 #: A result later than the record's life can't be read anyway.
 MAX_DEADLINE_S = 30 * 86400
 
-EXAMPLE_JOB_ID = "job_0f4c2b9d7e6a4f1c8b3d5e7f9a1b2c3d"
-EXAMPLE_UPLOAD_ID = "upl_5d3e1f0a9b8c7d6e5f4a3b2c1d0e9f8a"
-
 
 class _Said(BaseModel):
     """What a caller says: nothing unknown, nothing guessed at."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-
-
-def options_schema() -> dict[str, Any]:
-    """JSON Schema of the options, from the same tables that check them."""
-    properties = {f.name: _option_schema(f.name, f.default) for f in dataclasses.fields(JobOptions)}
-    return {
-        "type": "object",
-        "title": "Options",
-        "description": "Wishes about the picture; what is not said has its default.",
-        "additionalProperties": False,
-        "properties": properties,
-    }
-
-
-def _option_schema(name: str, default: Any) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": "string"}
-    if name in INTS or name in FLOATS:
-        schema = {"type": "integer" if name in INTS else "number"}
-    elif isinstance(default, bool):
-        schema = {"type": "boolean"}
-    elif name == "outputs":
-        schema = {
-            "type": "array",
-            "items": {"type": "string", "enum": list(OUTPUTS)},
-            "minItems": 1,
-            "uniqueItems": True,
-        }
-    if name in CHOICES:
-        schema["enum"] = list(CHOICES[name])
-    if name == "bit_depth":
-        schema = {"enum": [*BIT_DEPTHS, 8, 16]}
-    if name in RANGES:
-        schema |= dict(zip(("minimum", "maximum"), RANGES[name], strict=True))
-    if name == "suffix":
-        schema |= {"maxLength": MAX_SUFFIX, "pattern": r"^[\w.\-]*$"}
-    if name == "tile_px":
-        schema |= {"anyOf": [{"const": 0}, dict(zip(("minimum", "maximum"), TILE_PX, strict=True))]}
-    if name in OPTIONAL:
-        schema = {"anyOf": [schema, {"type": "null"}]}
-    return schema | {"default": list(default) if isinstance(default, tuple) else default}
 
 
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=MAX_METADATA_KEY)]
@@ -253,39 +207,6 @@ class JobPage(BaseModel):
 
     jobs: list[JobView]
     next_cursor: str | None = Field(description="For the next page; null on the last")
-
-
-def example_job() -> dict[str, Any]:
-    """A succeeded job in the very words that the service uses, because it is told by the same function."""
-    job = Job(
-        id=JobId(EXAMPLE_JOB_ID),
-        tenant=LOCAL_TENANT,
-        input=ObjectRef(bucket="photos", key="1923/wedding.tif"),
-        state=JobState.SUCCEEDED,
-        metadata={"order": "4711"},
-        created_at=1769860800.0,
-        started_at=1769860800.4,
-        completed_at=1769860812.9,
-        attempt=1,
-        revision=9,
-        result=Result(
-            artifacts=(
-                Artifact(
-                    part="image",
-                    ref=ObjectRef(bucket="photomend", key="results/image.tif"),
-                    content_type="image/tiff",
-                    size=18874368,
-                    sha256="4bf5122f344554c53bde2ebb8cd2b7e3d1600ad631c385a5d7cce23c7785459a",
-                    filename="wedding.tif",
-                ),
-            ),
-            width=2048,
-            height=3072,
-            model={"name": "gfpgan-1.4", "engine": "torch", "precision": "exact"},
-            metrics={"detect_s": 0.8, "restore_s": 6.1, "megapixels": 1.6},
-        ),
-    )
-    return public_view(job)
 
 
 class ListQuery(BaseModel):

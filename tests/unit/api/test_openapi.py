@@ -8,8 +8,8 @@ import jsonschema
 import pytest
 
 from api.app import create_app
+from api.options_schema import options_schema
 from api.problems import TABLE
-from api.schemas import options_schema
 from api.settings import ApiSettings
 from jobs.blobs import BlobStore
 from jobs.errors import InvalidOption, JobsError
