@@ -38,7 +38,7 @@ def png(width: int = 24, height: int = 16) -> bytes:
     return vips.save(vips.picture(ramp, "srgb"), "png", compression=6)
 
 
-def wait_for(claim: Callable[[], Any], *, what: str, within_s: float = 20.0) -> Any:
+def wait_for(claim: Callable[[], Any], *, what: str, within_s: float = 40.0) -> Any:
     """What ``claim`` returns once it is true."""
     until = time.monotonic() + within_s
     while time.monotonic() < until:
@@ -132,7 +132,7 @@ class Fleet:
         )
         return self.store.submit(job).job.id
 
-    def ended(self, job_id: JobId, *, within_s: float = 20.0) -> Job:
+    def ended(self, job_id: JobId, *, within_s: float = 40.0) -> Job:
         """The job once it has ended."""
 
         def end() -> Job | None:

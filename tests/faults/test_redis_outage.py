@@ -79,7 +79,7 @@ def test_a_worker_cut_off_for_longer_than_its_lease_stops_by_itself_and_the_job_
     send(redis, signal.SIGSTOP)
     stopped_at = time.time()
     wait_for(lambda: '"lost"' in fleet.log("w"), what="the worker stops by itself: the fault struck")
-    assert time.time() - stopped_at <= LEASE_S + 1.0
+    assert time.time() - stopped_at <= LEASE_S + 4.0, "by its lease, and the time that a busy machine takes"
     send(redis, signal.SIGCONT)
 
     job = fleet.ended(job_id, within_s=30)

@@ -18,7 +18,11 @@ from tests.fleet import FAKE_APP, LEASE_S, Fleet, wait_for
 pytestmark = pytest.mark.slow
 
 #: Lease, one sweep, one feed, and the time that a busy machine takes for the claim.
-RECOVERY_S = LEASE_S + 2.0
+RECOVERY_S = LEASE_S + 6.0
+
+
+#: What a busy machine takes to end a process and to tell us, past its grace.
+EXIT_S = 3.0
 
 
 def artifacts_of(fleet: Fleet, job: Job) -> int:
@@ -79,8 +83,8 @@ def test_a_drain_gives_back_what_does_not_fit_and_charges_nobody(fleet: Fleet) -
     told_at = time.monotonic()
     leaving.send_signal(signal.SIGTERM)
 
-    assert leaving.wait(10) == 0
-    assert time.monotonic() - told_at <= 2.5
+    assert leaving.wait(30) == 0
+    assert time.monotonic() - told_at <= 2.0 + EXIT_S
     assert fleet.history("ended", job_id) == [], "the fault: it left before the job was done"
     job = fleet.store.get(job_id)
     assert (job.state, job.attempt) == (JobState.QUEUED, 0)
@@ -99,7 +103,7 @@ def test_a_drain_finishes_what_fits(fleet: Fleet) -> None:
     fleet.running(job_id)
     leaving.send_signal(signal.SIGTERM)
 
-    assert leaving.wait(10) == 0
+    assert leaving.wait(30) == 0
     job = fleet.store.get(job_id)
     assert (job.state, job.attempt) == (JobState.SUCCEEDED, 1)
 
@@ -113,8 +117,8 @@ def test_a_job_that_hears_nothing_is_released_over_its_head_within_the_grace(fle
     told_at = time.monotonic()
     leaving.send_signal(signal.SIGTERM)
 
-    assert leaving.wait(10) == 0
-    assert time.monotonic() - told_at <= 2.5
+    assert leaving.wait(30) == 0
+    assert time.monotonic() - told_at <= 2.0 + EXIT_S
     job = fleet.store.get(job_id)
     assert (job.state, job.attempt) == (JobState.QUEUED, 0)
 
@@ -127,7 +131,7 @@ def test_device_work_that_hangs_ends_the_process_and_charges_its_job_alone(fleet
     waiting = fleet.submit(fleet.upload(), work_s=0.1)
     fleet.running(waiting)
 
-    assert hung.wait(10) == 70, "the fault: its budget was over, and it said so by its exit status"
+    assert hung.wait(30) == 70, "the fault: its budget was over, and it said so by its exit status"
     assert "device work hangs" in fleet.log("hung")
     assert (fleet.store.get(guilty).state, fleet.store.get(guilty).attempt) == (JobState.QUEUED, 1)
     assert (fleet.store.get(waiting).state, fleet.store.get(waiting).attempt) == (JobState.QUEUED, 0)
@@ -147,7 +151,7 @@ def test_the_supervisor_starts_a_dead_process_again_and_passes_a_drain_on(fleet:
     assert (job.state, job.attempt) == (JobState.SUCCEEDED, 2)
     assert fleet.history("ended", job_id)[0]["pid"] != child
     supervisor.send_signal(signal.SIGTERM)
-    assert supervisor.wait(15) == 0
+    assert supervisor.wait(30) == 0
     assert fleet.store.slots() == ()
 
 

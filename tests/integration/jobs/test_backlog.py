@@ -12,6 +12,7 @@ from jobs.backlog import actual_cost, estimated_cost
 from jobs.model import Job, Priority, Tenant, TenantId
 from jobs.store import JobStore, Slots
 from tests import samples
+from tests.integration.jobs.conftest import let_pass
 
 BATCH = Priority.BATCH
 MB = 1_000_000
@@ -121,13 +122,13 @@ def test_an_entry_without_a_record_is_dropped(store: JobStore) -> None:
 
 
 def test_a_sent_job_that_nobody_claims_is_sent_again_once_each_time(make_store: Callable[..., JobStore]) -> None:
-    store = make_store(resend_after_s=0.2)
+    store = make_store(resend_after_s=60.0)
     jobs = submit(store, "a", 3)
     store.take(credits=3, priority=BATCH)
     assert store.overdue_sent(limit=9) == ()
     store.claim(jobs[0].id, worker="w", lease_s=30)
     store.cancel(jobs[1].id, tenant=jobs[1].tenant)
-    time.sleep(0.25)
+    let_pass(store, "sent:batch", 60.0)
     assert store.overdue_sent(limit=9, priorities=[Priority.INTERACTIVE]) == ()
     assert store.overdue_sent(limit=9) == ((jobs[2].id, BATCH),)
     assert store.overdue_sent(limit=9) == (), "marked as sent now"
@@ -135,12 +136,12 @@ def test_a_sent_job_that_nobody_claims_is_sent_again_once_each_time(make_store: 
 
 
 def test_no_more_are_sent_again_than_asked_for(make_store: Callable[..., JobStore]) -> None:
-    store = make_store(resend_after_s=0.01)
+    store = make_store(resend_after_s=60.0)
     for priority in Priority:
         for _ in range(3):
             store.submit(samples.job(priority=priority))
         store.take(credits=3, priority=priority)
-    time.sleep(0.02)
+        let_pass(store, f"sent:{priority}", 60.0)
     assert len(store.overdue_sent(limit=4)) == 4
 
 
@@ -190,8 +191,8 @@ def test_what_a_newer_worker_adds_to_its_slots_is_ignored(store: JobStore) -> No
 
 def test_a_lock_is_held_by_one_and_opens_by_itself(make_store: Callable[..., JobStore]) -> None:
     one, two = make_store(), make_store()
-    assert one.lock("feeder", ttl_s=0.05)
-    assert not two.lock("feeder", ttl_s=0.05)
-    assert two.lock("sweeper", ttl_s=0.05)
-    time.sleep(0.07)
-    assert two.lock("feeder", ttl_s=0.05)
+    assert one.lock("feeder", ttl_s=30.0)
+    assert not two.lock("feeder", ttl_s=30.0)
+    assert two.lock("sweeper", ttl_s=0.01)
+    time.sleep(0.05)
+    assert one.lock("sweeper", ttl_s=30.0)

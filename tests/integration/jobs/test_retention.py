@@ -13,16 +13,16 @@ from jobs.model import LOCAL_TENANT, Job, Priority, TenantId
 from jobs.states import JobState
 from jobs.store import Idempotency, JobStore, Upload, UploadNotFound
 from tests import samples
-from tests.integration.jobs.conftest import LAPSED_S, LEASE_S, expire
+from tests.integration.jobs.conftest import LAPSED_S, LEASE_S, SWEPT_LEASE_S, expire, let_pass
 
 MakeJob = Callable[..., Job]
 
 
 def test_a_worker_that_falls_silent_loses_its_lease_and_the_job_runs_again(store: JobStore) -> None:
     job = store.submit(samples.job()).job
-    assert isinstance(store.claim(job.id, worker="dead", lease_s=0.1), Job)
+    assert isinstance(store.claim(job.id, worker="dead", lease_s=SWEPT_LEASE_S), Job)
     assert store.sweep().requeued == 0, "not before its time"
-    time.sleep(0.12)
+    let_pass(store, "leases", SWEPT_LEASE_S)
     assert store.sweep().requeued == 1
     assert store.sweep().requeued == 0, "once"
     assert store.take(credits=1, priority=Priority.INTERACTIVE) == (job.id,)
@@ -33,12 +33,13 @@ def test_a_worker_that_falls_silent_loses_its_lease_and_the_job_runs_again(store
 
 def test_beats_keep_a_lease(store: JobStore) -> None:
     job = store.submit(samples.job()).job
-    store.claim(job.id, worker="w", lease_s=0.1)
+    store.claim(job.id, worker="w", lease_s=SWEPT_LEASE_S)
     for _ in range(4):
-        time.sleep(0.05)
-        store.beat(job.id, epoch=1, lease_s=0.1)
+        let_pass(store, "leases", 0.6 * SWEPT_LEASE_S)
+        store.beat(job.id, epoch=1, lease_s=SWEPT_LEASE_S)
     assert store.sweep().requeued == 0
-    assert store.get(job.id).attempt == 1
+    let_pass(store, "leases", SWEPT_LEASE_S)
+    assert store.sweep().requeued == 1, "the sweep would have noticed"
 
 
 def test_one_sweep_does_no_more_than_its_limit(store: JobStore) -> None:
