@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from pipeline.arch import parsenet
 from pipeline.arch.networks import Network
-from pipeline.device import exact, shrink_on_oom
+from pipeline.batches import in_batches
+from pipeline.device import exact
 from pipeline.geometry import CROP_PX
-from pipeline.restore import MAX_BATCH
 from pipeline.tensors import to_batch
 from pipeline.types import Compute, FloatImage, Mask, Stage
 
@@ -43,20 +43,10 @@ class FaceParser:
             OutOfMemory: a single face does not fit.
             WeightsError: the network cannot be loaded.
         """
-        masks: list[Mask] = []
-        batch = MAX_BATCH.get(self._device.type, 1)
-        while len(masks) < len(faces):
-            chunk = faces[len(masks) : len(masks) + batch]
-            labels, batch = compute(
-                lambda chunk=chunk, batch=batch: shrink_on_oom(  # type: ignore[misc]
-                    lambda size: self._labels(chunk[:size]), size=min(batch, len(chunk)), smallest=1, what="masks"
-                ),
-                stage=Stage.PARSE,
-                megapixels=len(chunk) * CROP_PX**2 / 1e6,
-            )
-            masks += [soft_mask(one) for one in labels]
-            on_fraction(len(masks) / len(faces))
-        return tuple(masks)
+        labels = in_batches(
+            self._labels, faces, device=self._device, compute=compute, stage=Stage.PARSE, on_fraction=on_fraction
+        )
+        return tuple(soft_mask(one) for one in labels)
 
     def _labels(self, faces: Sequence[FloatImage]) -> list[NDArray[np.uint8]]:
         with exact():

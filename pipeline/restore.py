@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,14 +12,11 @@ import torch
 
 from pipeline.arch import gfpgan_clean
 from pipeline.arch.networks import Network
-from pipeline.device import exact, shrink_on_oom
+from pipeline.batches import in_batches
+from pipeline.device import exact
 from pipeline.errors import BadNetworkOutput
-from pipeline.geometry import CROP_PX
 from pipeline.tensors import from_batch, to_batch
 from pipeline.types import Compute, FloatImage, Stage
-
-#: Faces in one forward. Batches gain nothing on a CPU (performance.md) and cost memory.
-MAX_BATCH = {"cpu": 1, "cuda": 8}
 
 #: A restored face whose values spread less than this, where its input's spread more, is a failure of the network
 #: (half precision is known for black or one-coloured faces).
@@ -60,23 +58,16 @@ class FaceRestorer:
             OutOfMemory: a single face does not fit.
             WeightsError: the network cannot be loaded.
         """
-        results: list[Restored] = []
-        batch = MAX_BATCH.get(self._device.type, 1)
-        while len(results) < len(crops):
-            chunk = crops[len(results) : len(results) + batch]
-            images, batch = compute(
-                lambda chunk=chunk, batch=batch: shrink_on_oom(  # type: ignore[misc]
-                    lambda size: self._forward(chunk[:size], seed=seed, passes=passes),
-                    size=min(batch, len(chunk)),
-                    smallest=1,
-                    what="faces",
-                ),
-                stage=Stage.RESTORE,
-                megapixels=passes * len(chunk) * CROP_PX**2 / 1e6,
-            )
-            results += [_checked(image, crop) for image, crop in zip(images, chunk, strict=False)]
-            on_fraction(len(results) / len(crops))
-        return tuple(results)
+        images = in_batches(
+            functools.partial(self._forward, seed=seed, passes=passes),
+            crops,
+            device=self._device,
+            compute=compute,
+            stage=Stage.RESTORE,
+            passes=passes,
+            on_fraction=on_fraction,
+        )
+        return tuple(_checked(image, crop) for image, crop in zip(images, crops, strict=True))
 
     def _forward(self, crops: Sequence[FloatImage], *, seed: int | None, passes: int) -> list[FloatImage]:
         network = self._network()

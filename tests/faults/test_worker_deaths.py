@@ -19,8 +19,6 @@ pytestmark = pytest.mark.slow
 
 #: Lease, one sweep, one feed, and the time that a busy machine takes for the claim.
 RECOVERY_S = LEASE_S + 6.0
-
-
 #: What a busy machine takes to end a process and to tell us, past its grace.
 EXIT_S = 3.0
 

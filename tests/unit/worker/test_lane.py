@@ -36,7 +36,7 @@ class Gate:
 
     def __call__(self) -> str:
         self.entered.set()
-        assert self.opened.wait(5)
+        assert self.opened.wait(20)
         return "through"
 
 
@@ -46,7 +46,7 @@ def test_work_runs_in_order_on_one_thread_that_is_not_the_callers(lane: Lane) ->
         lane.submit(lambda n=n: seen.append((n, threading.get_ident())), megapixels=1, label="x") for n in range(20)
     ]
     for future in futures:
-        future.result(5)
+        future.result(20)
     assert [n for n, _ in seen] == list(range(20))
     assert len({thread for _, thread in seen}) == 1
     assert seen[0][1] != threading.get_ident()
@@ -60,9 +60,9 @@ def test_one_bad_item_fails_alone(lane: Lane, error: BaseException) -> None:
     before = lane.submit(lambda: 1, megapixels=1, label="x")
     failing = lane.submit(bad, megapixels=1, label="x")
     after = lane.submit(lambda: 2, megapixels=1, label="x")
-    assert (before.result(5), after.result(5)) == (1, 2)
+    assert (before.result(20), after.result(20)) == (1, 2)
     with pytest.raises(type(error), match="this one"):
-        failing.result(5)
+        failing.result(20)
 
 
 def test_a_cancelled_item_is_never_computed(lane: Lane) -> None:
@@ -71,15 +71,15 @@ def test_a_cancelled_item_is_never_computed(lane: Lane) -> None:
     second = lane.submit(lambda: ran.append(1), megapixels=1, label="x")
     assert second.cancel()
     gate.opened.set()
-    assert first.result(5) == "through"
-    lane.submit(lambda: None, megapixels=1, label="x").result(5)
+    assert first.result(20) == "through"
+    lane.submit(lambda: None, megapixels=1, label="x").result(20)
     assert ran == []
 
 
 def test_what_runs_is_overdue_only_past_its_budget(lane: Lane, clock: FakeClock) -> None:
     gate = Gate()
     future = lane.submit(gate, megapixels=1, label="tile")
-    assert gate.entered.wait(5)
+    assert gate.entered.wait(20)
     clock.now += FIRST_S
     assert lane.overdue() is None
     clock.now += 0.1
@@ -87,14 +87,14 @@ def test_what_runs_is_overdue_only_past_its_budget(lane: Lane, clock: FakeClock)
     assert overdue is not None
     assert overdue.label == "tile"
     gate.opened.set()
-    future.result(5)
+    future.result(20)
     assert lane.overdue() is None
     assert lane.computing() is None
 
 
 def test_the_budget_follows_what_the_like_took_and_the_size(lane: Lane, clock: FakeClock) -> None:
     assert lane.budget_s(label="face", megapixels=1) == FIRST_S
-    lane.submit(lambda: clock.sleep(8.0), megapixels=2, label="face").result(5)
+    lane.submit(lambda: clock.sleep(8.0), megapixels=2, label="face").result(20)
     assert lane.budget_s(label="face", megapixels=10) == pytest.approx(PATIENCE * 4.0 * 10)
     assert lane.budget_s(label="face", megapixels=0.01) == FLOOR_S
     assert lane.budget_s(label="tile", megapixels=1) == FIRST_S
@@ -106,7 +106,7 @@ def test_a_failure_teaches_nothing_about_time(lane: Lane, clock: FakeClock) -> N
         raise ValueError("no result")
 
     with pytest.raises(ValueError, match="no result"):
-        lane.submit(bad, megapixels=1, label="face").result(5)
+        lane.submit(bad, megapixels=1, label="face").result(20)
     assert lane.budget_s(label="face", megapixels=1) == FIRST_S
 
 
@@ -114,15 +114,15 @@ def test_a_stopped_lane_ends_its_piece_drops_the_rest_and_takes_no_more() -> Non
     lane, gate = Lane(floor_s=1, first_s=1), Gate()
     running = lane.submit(gate, megapixels=1, label="x")
     waiting = lane.submit(lambda: 1, megapixels=1, label="x")
-    assert gate.entered.wait(5)
+    assert gate.entered.wait(20)
     assert not lane.stop(timeout_s=0)
     with pytest.raises(LaneStopped):
         lane.submit(lambda: 1, megapixels=1, label="x")
     gate.opened.set()
     assert lane.stop(timeout_s=5)
-    assert running.result(5) == "through"
+    assert running.result(20) == "through"
     with pytest.raises(CancelledError):
-        waiting.result(5)
+        waiting.result(20)
 
 
 def test_an_idle_lane_keeps_no_picture_alive(lane: Lane) -> None:
@@ -131,9 +131,9 @@ def test_an_idle_lane_keeps_no_picture_alive(lane: Lane) -> None:
 
     picture = Picture()
     ref = weakref.ref(picture)
-    lane.submit(lambda p=picture: None, megapixels=1, label="x").result(5)
+    lane.submit(lambda p=picture: None, megapixels=1, label="x").result(20)
     del picture
     # The lane lets go just after it answers.
-    lane.submit(lambda: None, megapixels=1, label="x").result(5)
+    lane.submit(lambda: None, megapixels=1, label="x").result(20)
     gc.collect()
     assert ref() is None
