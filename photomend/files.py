@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -32,6 +32,7 @@ class Input:
 
     path: Path
     subfolder: Path = field(default_factory=Path)  #: below the folder it was found in, kept in the results
+    is_twin: bool = False  #: another input's name differs in the extension only, such as scan.tif beside scan.jpg
 
 
 def format_of_extension(path: Path) -> str | None:
@@ -59,7 +60,14 @@ def find_inputs(paths: Iterable[Path], *, recursive: bool, without: Path) -> tup
             found.append(Input(path=path))
         else:
             raise FileRefused("input_not_found", f"There is no file or folder {path}.")
-    return tuple(found)
+    return _with_twins_marked(found)
+
+
+def _with_twins_marked(found: Sequence[Input]) -> tuple[Input, ...]:
+    names: dict[tuple[Path, str], set[str]] = {}
+    for one in found:
+        names.setdefault((one.subfolder, one.path.stem), set()).add(one.path.name)
+    return tuple(replace(one, is_twin=len(names[one.subfolder, one.path.stem]) > 1) for one in found)
 
 
 def _in_folder(folder: Path, *, recursive: bool, without: Path) -> Iterator[Input]:
@@ -105,15 +113,20 @@ class OneFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flat:
-    """``OUT/name.jpg``, and beside it ``name.mask.png``, ``name.provenance.json`` and so on."""
+    """``OUT/name.jpg``, and beside it ``name.mask.png``, ``name.provenance.json`` and so on.
+
+    Beside the results of twins lie ``name.tif.mask.png`` and ``name.jpg.mask.png``.
+    """
 
     folder: Path
     suffix: str = ""
 
     def place(self, source: Input, part: str, extension: str) -> Path:
-        name = source.path.stem + self.suffix
-        ending = extension if part == "image" else f"{_slug(part)}.{extension}"
-        return self.folder / source.subfolder / f"{name}.{ending}"
+        folder, name = self.folder / source.subfolder, source.path.stem + self.suffix
+        if part == "image":
+            return folder / f"{name}.{extension}"
+        whose = f"{name}{source.path.suffix}" if source.is_twin else name
+        return folder / f"{whose}.{_slug(part)}.{extension}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -190,6 +190,19 @@ def test_subfolders_are_kept(tmp_path):
     assert names(tmp_path / "out") == ["1923/a.png"]
 
 
+def test_a_scan_and_its_copy_in_another_format_both_get_everything(tmp_path):
+    put(tmp_path / "in" / "oma.png")
+    put(tmp_path / "in" / "oma.tif", LOSSLESS["tiff-rgb-8-deflate"]())
+    put(tmp_path / "in" / "opa.png")
+    sources = find_inputs([tmp_path / "in"], recursive=False, without=tmp_path / "out")
+    outcomes = list(mender(tmp_path / "out").mend_all(sources, on_progress=lambda _: lambda *_: None))
+    assert [type(one) for one in outcomes] == [Mended] * 3
+    assert names(tmp_path / "out") == [
+        "oma.png", "oma.png.provenance.json", "oma.tif", "oma.tif.provenance.json",
+        "opa.png", "opa.provenance.json",
+    ]  # fmt: skip
+
+
 def test_the_terminal_tells_faces_times_files_and_notes(tmp_path):
     source = put(tmp_path / "old.png")
     terminal = Terminal(width=200, file=io.StringIO())
