@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pipeline.arch.retinaface import build
 from pipeline.detect import detect_once
 from pipeline.training.faces import Faces
-from pipeline.training.scenes import Label
+from pipeline.training.placement import Label
 from pipeline.types import Face, FloatImage
 
 #: A crop is used where the detector is at least so sure of its one face ...

@@ -15,9 +15,11 @@ import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from pipeline.training.ageing import aged
 from pipeline.training.anchors import Targets
-from pipeline.training.degrade import Degradation, as_floats, degrade, to_gray
+from pipeline.training.degrade import as_floats
 from pipeline.training.faces import FACE_PX, Faces
+from pipeline.training.placement import Label, covered_share, mirrored, moved, visible_share
 from pipeline.training.textures import background
 from pipeline.types import Affine, FloatImage, Mask
 
@@ -39,16 +41,6 @@ HARD_COUNT_SHARES = (0.3, 0.36, 0.12, 0.08, 0.08, 0.06)
 SMALLEST_PASTED_PX, LARGE_FACE = 14.0, 0.4
 #: Share of hard scenes that are enlarged from half their size, and of backgrounds made of portraits.
 ENLARGED_SHARE, HEADLESS_SHARE = 0.2, 0.4
-#: Order of the five landmarks after mirroring.
-MIRRORED = [1, 0, 2, 4, 3]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Label:
-    """Where the face is inside its 512 x 512 crop."""
-
-    box: NDArray[np.float32]  #: (4,)
-    landmarks: NDArray[np.float32]  #: (5, 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -91,7 +83,7 @@ def _compose(material: Material, *, side: int, rng: Generator, hard: bool) -> Sc
     count = int(rng.choice(FACE_COUNTS, p=HARD_COUNT_SHARES if hard else FACE_COUNT_SHARES))
     for _ in range(count):
         canvas = _paste_face(canvas, material, rng, found, ignored, crowd=count, hard=hard)
-    return Scene(image=_finish(canvas, rng), targets=_targets(found, ignored))
+    return Scene(image=aged(canvas, rng), targets=_targets(found, ignored))
 
 
 def _enlarged(scene: Scene) -> Scene:
@@ -142,20 +134,20 @@ def _paste_face(
     index = int(rng.choice(list(material.labels)))
     label, face = material.labels[index], material.faces[index]
     if rng.random() < 0.5:
-        face, label = np.ascontiguousarray(face[:, ::-1]), _mirror(label)
+        face, label = np.ascontiguousarray(face[:, ::-1]), mirrored(label)
     largest = side * (1.05 if crowd == 1 else 0.6 if crowd < 4 else 0.22)
     smallest = LARGE_FACE * side if hard and crowd == 1 and rng.random() < 0.5 else SMALLEST_PASTED_PX
     size = float(np.exp(rng.uniform(np.log(smallest), np.log(largest))))
     scale = size / float(label.box[3] - label.box[1])
     placed = _placement(label, scale, side, rng, whole=crowd == 1 and scale * FACE_PX > side)
-    moved = _move(label, placed)
-    if any(_covered(moved.box, old) > MOST_COVERED for old in [f.box for f in found] + ignored):
+    there = moved(label, placed)
+    if any(covered_share(there.box, old) > MOST_COVERED for old in [f.box for f in found] + ignored):
         return canvas
-    visible = _visible(moved.box, side)
+    visible = visible_share(there.box, side)
     if visible < LEAST_VISIBLE or size < LEAST_FACE_PX:
-        ignored.append(moved.box)
+        ignored.append(there.box)
     else:
-        found.append(moved)
+        found.append(there)
     mask = _outline(rng, label)
     return _warp_onto(canvas, face, mask, placed=placed, scale=scale, rng=rng)
 
@@ -264,68 +256,6 @@ def _relight(patch: FloatImage, rng: Generator) -> FloatImage:
     gain, gamma, lift = rng.uniform(0.55, 1.25), rng.uniform(0.65, 1.5), rng.uniform(-0.08, 0.12)
     lit = np.clip(patch, 0, 1) ** np.float32(gamma) * np.float32(gain) + np.float32(lift)
     return as_floats(np.clip(lit, 0, 1))
-
-
-def _finish(canvas: FloatImage, rng: Generator) -> FloatImage:
-    """The whole picture as a camera, a printer and time leave it."""
-    tone = rng.random()
-    if tone < 0.22:
-        canvas = to_gray(canvas)
-    elif tone < 0.32:
-        canvas = to_gray(canvas) * np.array([1.0, 0.86, 0.66], np.float32)
-    elif tone < 0.5:
-        canvas = canvas * rng.uniform(0.8, 1.1, 3).astype(np.float32)
-    canvas = np.clip(canvas, 0, 1)
-    if rng.random() < 0.12:
-        canvas = _scratch(canvas, rng)
-    if rng.random() < 0.55:
-        how = Degradation(
-            blur_sigma=float(rng.uniform(0, 1.6)),
-            down=float(rng.uniform(1, 2.2)),
-            noise_sigma=float(rng.uniform(0, 14)),
-            jpeg_quality=int(rng.integers(40, 101)),
-        )
-        canvas = degrade(canvas, how, rng)
-    return canvas
-
-
-def _scratch(canvas: FloatImage, rng: Generator) -> FloatImage:
-    drawn, side = canvas.copy(), canvas.shape[0]
-    for _ in range(int(rng.integers(1, 6))):
-        x, y, u, v = (int(n) for n in rng.integers(0, side, 4))
-        shade = float(rng.choice([0.05, 0.95]))
-        cv2.line(drawn, (x, y), (u, v), (shade, shade, shade), int(rng.integers(1, 3)), cv2.LINE_AA)
-    return drawn
-
-
-def _mirror(label: Label) -> Label:
-    x0, y0, x1, y1 = label.box
-    last = FACE_PX - 1
-    points = label.landmarks[MIRRORED] * np.array([-1, 1], np.float32) + np.array([last, 0], np.float32)
-    return Label(box=np.array([last - x1, y0, last - x0, y1], np.float32), landmarks=points)
-
-
-def _move(label: Label, placed: Affine) -> Label:
-    """The label on the canvas: the box keeps its sides' lengths and follows its centre, since boxes do not turn."""
-    centre = (label.box[:2] + label.box[2:]) / 2
-    half = (label.box[2:] - label.box[:2]) / 2
-    stretch = np.hypot(placed[0, 0], placed[1, 0]), np.hypot(placed[0, 1], placed[1, 1])
-    middle = placed[:, :2] @ centre + placed[:, 2]
-    box = np.concatenate([middle - half * stretch, middle + half * stretch]).astype(np.float32)
-    points = label.landmarks @ placed[:, :2].T + placed[:, 2]
-    return Label(box=box, landmarks=points.astype(np.float32))
-
-
-def _visible(box: NDArray[np.float32], side: int) -> float:
-    inside = np.clip(box, 0, side)
-    return float((inside[2] - inside[0]) * (inside[3] - inside[1]) / ((box[2] - box[0]) * (box[3] - box[1])))
-
-
-def _covered(new: NDArray[np.float32], old: NDArray[np.float32]) -> float:
-    """Share of the smaller box that the other one covers."""
-    low, high = np.maximum(new[:2], old[:2]), np.minimum(new[2:], old[2:])
-    shared = float(np.prod(np.clip(high - low, 0, None)))
-    return shared / max(1e-6, min(float(np.prod(new[2:] - new[:2])), float(np.prod(old[2:] - old[:2]))))
 
 
 def _targets(found: list[Label], ignored: list[NDArray[np.float32]]) -> Targets:

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from pipeline.training.faces import FACE_PX, Faces
-from pipeline.training.scenes import Label, Material
+from pipeline.training.placement import Label
+from pipeline.training.scenes import Material
 from pipeline.training.textures import drawn
 
 

@@ -11,7 +11,8 @@ from pipeline.arch.retinaface import anchors, decode_boxes, decode_landmarks
 from pipeline.training.anchors import Targets, assign, corners, encode_boxes, encode_points, multibox_loss, overlap
 from pipeline.training.evaluate import matches
 from pipeline.training.faces import FACE_PX
-from pipeline.training.scenes import Label, _mirror, _move, _placement, _warp_onto, compose
+from pipeline.training.placement import Label, mirrored, moved
+from pipeline.training.scenes import _placement, _warp_onto, compose
 from pipeline.types import Face
 
 SIDE = 128
@@ -114,7 +115,7 @@ def test_a_pasted_landmark_lies_where_its_label_says(seed):
 
     scene = _warp_onto(canvas, patch, np.ones((FACE_PX, FACE_PX), np.float32), placed=placed, scale=scale, rng=rng)
 
-    said = _move(label, placed).landmarks[0]
+    said = moved(label, placed).landmarks[0]
     rows, columns = np.nonzero(scene[:, :, 0] > 0.6 * scene.max())  # relighting may saturate the spot's middle
     found = columns.mean(), rows.mean()
     assert 3 < said[0] < 316
@@ -126,12 +127,12 @@ def test_a_mirrored_label_swaps_left_and_right():
     points = np.array([[100, 50], [300, 52], [200, 100], [120, 150], [280, 151]], np.float32)
     label = Label(box=np.array([90, 40, 320, 200], np.float32), landmarks=points)
 
-    mirrored = _mirror(label)
+    turned = mirrored(label)
 
-    assert mirrored.landmarks[0].tolist() == [511 - 300, 52]
-    assert mirrored.landmarks[4].tolist() == [511 - 120, 150]
-    assert mirrored.box.tolist() == [511 - 320, 40, 511 - 90, 200]
-    assert np.array_equal(_mirror(mirrored).landmarks, points)
+    assert turned.landmarks[0].tolist() == [511 - 300, 52]
+    assert turned.landmarks[4].tolist() == [511 - 120, 150]
+    assert turned.box.tolist() == [511 - 320, 40, 511 - 90, 200]
+    assert np.array_equal(mirrored(turned).landmarks, points)
 
 
 def test_each_face_is_matched_once_and_best_first():
