@@ -44,7 +44,9 @@ class JobFailed(PhotomendError):
 
     def __init__(self, job: Job) -> None:
         error = job.error or {"code": f"job_{job.status}", "title": f"The job was {job.status}", "detail": ""}
-        super().__init__(" ".join(part for part in (f"{error['title'].rstrip('.')}.", error["detail"]) if part))
+        title, detail = f"{error['title'].rstrip('.')}.", error["detail"]
+        # Many a detail begins with the title, or is the title.
+        super().__init__(detail if detail.startswith(title) else f"{title} {detail}".rstrip())
         self.job = job
         self.code: str = error["code"]
 

@@ -25,6 +25,8 @@ def demo(
 
     A real Redis, a real S3 server, the API, the keeper and a Celery worker are started; the photo is uploaded to the
     bucket, submitted over HTTP, followed live, and its signed callback is verified.
+
+    Example: photomend demo --photo old.jpg
     """
     from rich.console import Console
 

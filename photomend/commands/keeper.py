@@ -8,7 +8,10 @@ from types import FrameType
 
 
 def keeper() -> None:
-    """Feed workers, recover what was left behind, send callbacks. Needs no GPU; run two or more for safety."""
+    """Feed workers, recover what was left behind, send callbacks. Needs no GPU; run two or more for safety.
+
+    Example: PHOTOMEND_REDIS_URL=redis://10.0.0.5:6379/0 photomend keeper
+    """
     from jobs import logs
     from worker.keeper import run
     from worker.settings import KeeperSettings

@@ -37,6 +37,8 @@ def up(
     """Run the whole service on this machine until Ctrl-C: Redis, S3, API, keeper and a worker, on loopback.
 
     PHOTOMEND_REDIS_URL and PHOTOMEND_S3_ENDPOINT_URL name servers of your own instead of the built-in ones.
+
+    Example: photomend up --data ~/photomend --port 8080
     """
     from rich.console import Console
 

@@ -25,6 +25,8 @@ def worker(
     """Take jobs from the queues and restore their pictures.
 
     The first Ctrl-C or SIGTERM finishes what fits into PHOTOMEND_DRAIN_S and gives the rest back; the second hurries.
+
+    Example: photomend worker --gpus 0,1
     """
     from jobs import logs
     from worker.processes import available_cores, plan_processes
