@@ -11,7 +11,9 @@ class JobsSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="PHOTOMEND_", frozen=True, extra="ignore")
 
-    redis_url: str = Field(default="redis://127.0.0.1:6379/0", description="Job records and Celery messages")
+    redis_url: str = Field(
+        default="redis://127.0.0.1:6379/0", pattern="^(rediss?|unix)://", description="Job records and Celery messages"
+    )
     broker_url: str | None = Field(
         default=None, description="Redis for Celery's messages, another logical DB or server; unset = redis_url"
     )

@@ -8,6 +8,7 @@ import typer
 
 from photomend import exits
 from photomend.commands import api, demo, doctor, keeper, models, restore, submit, train, up, worker
+from photomend.faults import wrong_settings
 
 app = typer.Typer(
     name="photomend",
@@ -40,6 +41,7 @@ app.command("doctor")(doctor.doctor)
 def main() -> None:
     """Entry point of the console script."""
     from rich.console import Console
+    from rich.text import Text
 
     try:
         # "own_process": a command may start the program anew, which a test runner would not survive.
@@ -47,3 +49,10 @@ def main() -> None:
     except KeyboardInterrupt:
         Console(stderr=True).print("Interrupted.")
         sys.exit(exits.INTERRUPTED)
+    except ValueError as err:
+        faults = wrong_settings(err)
+        if not faults:
+            raise
+        for fault in faults:
+            Console(stderr=True).print(Text(fault, style="red"), soft_wrap=True)
+        sys.exit(exits.FAILED)

@@ -13,6 +13,7 @@ import typer
 
 from photomend import exits
 from photomend.commands import flags
+from photomend.faults import wrong_settings
 
 if TYPE_CHECKING:
     from jobs.options import JobOptions
@@ -248,9 +249,7 @@ def _mender(run: _Run, options: JobOptions, layout: Layout, weights_dir: Path | 
     try:
         settings = WorkerSettings()
     except ValidationError as error:
-        wrong = error.errors()[0]
-        name = f"PHOTOMEND_{'_'.join(map(str, wrong['loc']))}".upper()
-        raise FileRefused("invalid_setting", f"The setting {name} is not valid: {wrong['msg']}.") from error
+        raise FileRefused("invalid_setting", " ".join(wrong_settings(error))) from error
     # The user sits before the terminal that says so, hence the preview pack may stand in.
     weights = WeightStore(weights_dir or settings.weights_dir, allow_preview=True)
     restorer = Restorer.load(weights, device=device or settings.device)
