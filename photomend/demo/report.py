@@ -40,7 +40,7 @@ def show(console: Console, outcome: Outcome, *, total_s: float) -> None:
 def _faces(faces: Sequence[Mapping[str, Any]]) -> Table:
     from rich.table import Table
 
-    table = Table(title=f"{len(faces)} face{'' if len(faces) == 1 else 's'} found", title_justify="left", box=None)
+    table = Table(title=_count(faces), title_justify="left", box=None)
     for name in ("", "at x, y", "size", "score", "", ""):
         table.add_column(name, justify="right")
     for face in faces:
@@ -54,6 +54,14 @@ def _faces(faces: Sequence[Mapping[str, Any]]) -> Table:
             face["reason"] or "",
         )
     return table
+
+
+def _count(faces: Sequence[Mapping[str, Any]]) -> str:
+    """How many faces there are; what the detector proposed and the pipeline rejected is none of them."""
+    rejected = sum(face["status"] == "rejected" for face in faces)
+    found = len(faces) - rejected
+    words = f"{found} face{'' if found == 1 else 's'} found"
+    return f"{words}, {rejected} more rejected" if rejected else words
 
 
 def _timings(metrics: Mapping[str, float]) -> Table:

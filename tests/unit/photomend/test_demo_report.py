@@ -1,0 +1,20 @@
+"""The demo's words about faces."""
+
+from __future__ import annotations
+
+import pytest
+
+from photomend.demo.report import _count
+
+
+@pytest.mark.parametrize(
+    ("statuses", "words"),
+    [
+        ([], "0 faces found"),
+        (["restored"], "1 face found"),
+        (["restored", "skipped", "failed"], "3 faces found"),
+        (["restored", "rejected", "restored"], "2 faces found, 1 more rejected"),
+    ],
+)
+def test_a_rejected_candidate_is_not_counted_as_a_face(statuses: list[str], words: str) -> None:
+    assert _count([{"status": status} for status in statuses]) == words
