@@ -188,7 +188,51 @@ def _condition(c_in: int, c_out: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(c_in, c_in, 3, padding=1), nn.LeakyReLU(SLOPE), nn.Conv2d(c_in, c_out, 3, padding=1))
 
 
-class GFPGANv1Clean(nn.Module):
+class GFPGAN(nn.Module):
+    """What every GFPGAN does with its layers: a U-Net steers a StyleGAN2 decoder. Subclasses make the layers.
+
+    Source: arXiv 2101.04061; the attributes' names are the published checkpoints'.
+    """
+
+    @staticmethod
+    def activate(feature: Tensor) -> Tensor:
+        """Nothing: the layers end in their own activations."""
+        return feature
+
+    def forward(self, x: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
+        """The restored faces; ``noise`` as ``seeded_noise`` gives it, None = the checkpoint's own."""
+        return self.decode(*self.encode(x), noise=noise)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Latents (B, L, style) and the U-Net's features from 8 px up."""
+        feature = self.activate(self.conv_body_first(x))
+        skips = []
+        for down in self.conv_body_down:
+            feature = down(feature)
+            skips.append(feature)
+        feature = self.activate(self.final_conv(feature))
+        latent = self.final_linear(feature.flatten(1)).unflatten(1, (-1, self.style))
+        features = []
+        for up, skip in zip(self.conv_body_up, reversed(skips), strict=True):
+            feature = up(feature + skip)
+            features.append(feature)
+        return latent, features
+
+    def decode(self, latent: Tensor, features: Sequence[Tensor], *, noise: Sequence[Tensor] | None = None) -> Tensor:
+        """The picture from what ``encode`` gives."""
+        maps = self.stylegan_decoder.stored_noise() if noise is None else [n.to(latent) for n in noise]
+        conditions = [
+            (scale(f), shift(f))
+            for scale, shift, f in zip(self.condition_scale, self.condition_shift, features, strict=True)
+        ]
+        return self.stylegan_decoder(latent, conditions, maps)
+
+    def pyramid(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """The U-Net's own pictures at each level from 8 px up, which training compares with the truth."""
+        return [to_rgb(feature) for to_rgb, feature in zip(self.toRGB, features, strict=True)]
+
+
+class GFPGANv1Clean(GFPGAN):
     """The network of GFPGAN v1.2, v1.3 and v1.4.
 
     Convention: forward takes (B, 3, S, S) RGB in [-1, 1] and gives the same; the same input gives the same output.
@@ -213,34 +257,7 @@ class GFPGANv1Clean(nn.Module):
         self.condition_scale = nn.ModuleList(_condition(width[px], width[px]) for px in rising)
         self.condition_shift = nn.ModuleList(_condition(width[px], width[px]) for px in rising)
 
-    def forward(self, x: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
-        """The restored faces; ``noise`` as ``seeded_noise`` gives it, None = the checkpoint's own."""
-        return self.decode(*self.encode(x), noise=noise)
-
-    def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Latents (B, L, style) and the U-Net's features from 8 px up."""
-        feature = _leaky(self.conv_body_first(x))
-        skips = []
-        for down in self.conv_body_down:
-            feature = down(feature)
-            skips.append(feature)
-        feature = _leaky(self.final_conv(feature))
-        latent = self.final_linear(feature.flatten(1)).unflatten(1, (-1, self.style))
-        features = []
-        for up, skip in zip(self.conv_body_up, reversed(skips), strict=True):
-            feature = up(feature + skip)
-            features.append(feature)
-        return latent, features
-
-    def decode(self, latent: Tensor, features: Sequence[Tensor], *, noise: Sequence[Tensor] | None = None) -> Tensor:
-        """The picture from what ``encode`` gives."""
-        maps = self.stylegan_decoder.stored_noise() if noise is None else [n.to(latent) for n in noise]
-        conditions = [
-            (scale(f), shift(f))
-            for scale, shift, f in zip(self.condition_scale, self.condition_shift, features, strict=True)
-        ]
-        return self.stylegan_decoder(latent, conditions, maps)
-
-    def pyramid(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """The U-Net's own pictures at each level from 8 px up, which training compares with the truth."""
-        return [to_rgb(feature) for to_rgb, feature in zip(self.toRGB, features, strict=True)]
+    @staticmethod
+    def activate(feature: Tensor) -> Tensor:
+        """The leaky ReLU that this form's plain convolutions lack."""
+        return _leaky(feature)

@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from pipeline.arch.gfpgan_clean import (
     EPSILON,
     GAIN,
+    GFPGAN,
     MAPPING_LAYERS,
     SIZE,
     SLOPE,
@@ -284,7 +285,7 @@ def _condition(width: int, *, start: float) -> nn.Sequential:
     return nn.Sequential(EqualConv2d(width, width, 3), BareActivation(), EqualConv2d(width, width, 3, bias=start))
 
 
-class GFPGANv1(nn.Module):
+class GFPGANv1(GFPGAN):
     """The network of GFPGAN v1 ("fir"), or its bilinear variant.
 
     Convention: forward takes (B, 3, S, S) RGB in [-1, 1] and gives the same; the same input gives the same output.
@@ -319,36 +320,3 @@ class GFPGANv1(nn.Module):
         )
         self.condition_scale = nn.ModuleList(_condition(width[px], start=1) for px in rising)
         self.condition_shift = nn.ModuleList(_condition(width[px], start=0) for px in rising)
-
-    def forward(self, x: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
-        """The restored faces; ``noise`` as ``gfpgan_clean.seeded_noise`` gives it, None = the checkpoint's own."""
-        return self.decode(*self.encode(x), noise=noise)
-
-    def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Latents (B, L, style) and the U-Net's features from 8 px up."""
-        feature = self.conv_body_first(x)
-        skips = []
-        for down in self.conv_body_down:
-            feature = down(feature)
-            skips.append(feature)
-        feature = self.final_conv(feature)
-        latent = self.final_linear(feature.flatten(1)).unflatten(1, (-1, self.style))
-        features = []
-        for up, skip in zip(self.conv_body_up, reversed(skips), strict=True):
-            feature = up(feature + skip)
-            features.append(feature)
-        return latent, features
-
-    def decode(self, latent: Tensor, features: Sequence[Tensor], *, noise: Sequence[Tensor] | None = None) -> Tensor:
-        """The picture from what ``encode`` gives."""
-        maps = self.stylegan_decoder.stored_noise() if noise is None else [n.to(latent) for n in noise]
-        conditions = [
-            (scale(f), shift(f))
-            for scale, shift, f in zip(self.condition_scale, self.condition_shift, features, strict=True)
-        ]
-        picture: Tensor = self.stylegan_decoder(latent, conditions, maps)
-        return picture
-
-    def pyramid(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """The U-Net's own pictures at each level from 8 px up, which training compares with the truth."""
-        return [to_rgb(feature) for to_rgb, feature in zip(self.toRGB, features, strict=True)]
