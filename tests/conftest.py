@@ -8,7 +8,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
@@ -55,16 +55,23 @@ def _seeded() -> None:
         sys.modules["torch"].manual_seed(SEED)
 
 
-@pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """One Redis of our own for the session, append-only file on, as in operation."""
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
+Server = TypeVar("Server", RedisServer, S3Server)
+
+
+def _running(server: Server) -> Iterator[Server]:
+    """The server while it runs; one that is not installed skips at home and fails in CI."""
     try:
         server.start()
     except ServerMissing as err:
         services.missing(str(err))
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One Redis of our own for the session, append-only file on, as in operation."""
+    yield from _running(RedisServer(tmp_path_factory.mktemp("redis")))
 
 
 @pytest.fixture
@@ -80,13 +87,7 @@ def redis_url(redis_server: RedisServer) -> str:
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """One S3 server of our own for the session."""
-    server = S3Server(tmp_path_factory.mktemp("s3"))
-    try:
-        server.start()
-    except ServerMissing as err:
-        services.missing(str(err))
-    yield server
-    server.stop()
+    yield from _running(S3Server(tmp_path_factory.mktemp("s3")))
 
 
 @pytest.fixture
