@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.geometry import CROP_PX, bounds, compose, enlarge, invert, scale_of, shift
+from pipeline.picture import Picture, averaged
 from pipeline.types import Affine, FloatImage
 
 #: What lies outside the picture in a crop: the grey that GFPGAN was trained with, RGB.
@@ -23,22 +24,29 @@ SHRINK_LIMIT = 0.5
 MARGIN_PX = 4
 
 
-def crop(image: FloatImage, source_to_crop: Affine) -> FloatImage:
+def crop(picture: Picture, source_to_crop: Affine) -> FloatImage:
     """The aligned face (512, 512, 3); what the picture does not cover is grey.
 
-    Convention: ``image`` (H, W, 3) float32 RGB in [0, 1], any size; ``source_to_crop`` maps pixel centres.
+    Convention: ``picture`` of any size; ``source_to_crop`` maps pixel centres.
     Source: facexlib's align_warp_face (linear interpolation); see tests/parity/test_paste_parity.py.
     """
-    height, width = image.shape[:2]
     x0, y0, x1, y1 = bounds(invert(source_to_crop), (0, 0, CROP_PX - 1, CROP_PX - 1))
     reach = MARGIN_PX + max(1.0, 1 / scale_of(source_to_crop))
     left, top = max(0, math.floor(x0 - reach)), max(0, math.floor(y0 - reach))
-    right, bottom = min(width, math.ceil(x1 + reach) + 1), min(height, math.ceil(y1 + reach) + 1)
+    right = min(picture.width, math.ceil(x1 + reach) + 1)
+    bottom = min(picture.height, math.ceil(y1 + reach) + 1)
     if left >= right or top >= bottom:
         return np.full((CROP_PX, CROP_PX, 3), OUTSIDE_RGB, np.float32)
     # Only the face's region: OpenCV refuses pictures above 32,767 px, and shrinking reads no more than needed.
-    region = image[top:bottom, left:right]
-    return warp(region, compose(shift(left, top), source_to_crop), (CROP_PX, CROP_PX), outside=OUTSIDE_RGB)
+    rows, columns = slice(top, bottom), slice(left, right)
+    to_crop = compose(shift(left, top), source_to_crop)
+    factor = _averaging(to_crop)
+    if factor == 1:
+        region = picture.region(rows, columns)
+    else:
+        # Here and not in ``warp``, because a face may fill a picture that does not fit into memory as floats.
+        region, to_crop = averaged(picture, rows, columns, factor), compose(enlarge(factor, factor), to_crop)
+    return warp(region, to_crop, (CROP_PX, CROP_PX), outside=OUTSIDE_RGB)
 
 
 def warp(
@@ -53,17 +61,23 @@ def warp(
 
     Convention: ``image`` (H, W) or (H, W, C) float32; ``matrix`` maps its pixel centres to the result's.
     """
-    factor = math.floor(1 / max(scale_of(matrix), 1e-6)) if scale_of(matrix) < SHRINK_LIMIT else 1
-    if factor > 1:
-        image, matrix = _averaged(image, matrix, factor)
+    image, matrix = averaged_for(image, matrix)
     return np.asarray(
         cv2.warpAffine(image, matrix, size, flags=interpolation, borderMode=cv2.BORDER_CONSTANT, borderValue=outside),
         np.float32,
     )
 
 
-def _averaged(image: NDArray[np.float32], matrix: Affine, factor: int) -> tuple[NDArray[np.float32], Affine]:
-    """The picture's means over blocks of ``factor`` pixels, and the matrix from those."""
+def _averaging(matrix: Affine) -> int:
+    """The side of the blocks that are averaged before this warp; 1 = none."""
+    return math.floor(1 / max(scale_of(matrix), 1e-6)) if scale_of(matrix) < SHRINK_LIMIT else 1
+
+
+def averaged_for(image: NDArray[np.float32], matrix: Affine) -> tuple[NDArray[np.float32], Affine]:
+    """What ``warp`` reads: where it shrinks a lot, the picture's means over blocks, and the matrix from those."""
+    factor = _averaging(matrix)
+    if factor == 1:
+        return image, matrix
     height, width = image.shape[:2]
     across, down = max(1, width // factor), max(1, height // factor)
     small = cv2.resize(image, (across, down), interpolation=cv2.INTER_AREA)

@@ -5,9 +5,21 @@
 
 from __future__ import annotations
 
-from pipeline.decode import DEFAULT_LIMITS, Limits, probe, read
+from pipeline.decode import DEFAULT_LIMITS, Decode, Limits, probe, read
 from pipeline.encode import Encoded, plan, write
 from pipeline.formats import Format
 from pipeline.source import Header, SourceImage
 
-__all__ = ["DEFAULT_LIMITS", "Encoded", "Format", "Header", "Limits", "SourceImage", "plan", "probe", "read", "write"]
+__all__ = [
+    "DEFAULT_LIMITS",
+    "Decode",
+    "Encoded",
+    "Format",
+    "Header",
+    "Limits",
+    "SourceImage",
+    "plan",
+    "probe",
+    "read",
+    "write",
+]

@@ -25,6 +25,9 @@ _LUMA = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
 #: A profile whose transform moves no value further than this is sRGB by another name.
 _SAME_AS_SRGB = 1 / 255
 
+#: How far (sRGB, of 1) inks may miss the colour that they should show: what a viewer hardly sees.
+_MISSED = 4 / 255
+
 #: Pixels that one ICC call converts; bounds its float copies to some 50 MB.
 _CHUNK = 1 << 20
 
@@ -125,14 +128,15 @@ def _convert_probe(kind: Kind, profile: bytes) -> Plane:
     return vips.to_srgb(picture, profile).astype(np.float32) / np.float32(65535)
 
 
-def to_working(samples: NDArray[Any], space: ColourSpace) -> FloatImage:
-    """(H, W, C) uint8 or uint16 → (H, W, 3) float32 sRGB in [0, 1], by the full depth of the samples."""
-    depth = samples.dtype.itemsize * 8
-    if space.is_plain:
-        scaled = samples.astype(np.float32) / np.float32(np.iinfo(samples.dtype).max)
-        return np.ascontiguousarray(np.broadcast_to(scaled, (*scaled.shape[:2], 3)))
-    picture = vips.picture(samples, space.kind.interpretation(depth))
-    return vips.to_srgb(picture, space.transform_profile).astype(np.float32) / np.float32(65535)
+def unit(samples: NDArray[Any]) -> NDArray[np.float32]:
+    """uint8 or uint16 samples of any shape as float32 in [0, 1]."""
+    return samples.astype(np.float32) / np.float32(np.iinfo(samples.dtype).max)
+
+
+def to_srgb(samples: NDArray[Any], space: ColourSpace) -> NDArray[np.uint16]:
+    """(H, W, C) uint8 or uint16 of a space that is not plain → (H, W, 3) uint16 sRGB."""
+    picture = vips.picture(samples, space.kind.interpretation(samples.dtype.itemsize * 8))
+    return vips.to_srgb(picture, space.transform_profile)
 
 
 def carry(base: Plane, before: FloatImage, after: FloatImage, space: ColourSpace) -> NDArray[np.bool_]:
@@ -151,8 +155,29 @@ def carry(base: Plane, before: FloatImage, after: FloatImage, space: ColourSpace
     rows, columns = np.nonzero(changed)
     for start in range(0, len(rows), _CHUNK):
         at = (rows[start : start + _CHUNK], columns[start : start + _CHUNK])
-        base[at] += _difference(before[at], after[at], space)
+        moved = base[at] + _difference(before[at], after[at], space)
+        base[at] = _pressed(moved, after[at], space) if space.kind is Kind.CMYK else moved
     return changed
+
+
+def _pressed(moved: Plane, wanted: Plane, space: ColourSpace) -> Plane:
+    """(N, 4) inks, and the (N, 3) sRGB that they should show → (N, 4): where they miss, the wanted colour's own inks.
+
+    One colour can be printed with much black or with little. A source that shares it out otherwise than its profile
+    does has not always the ink that a change takes away.
+    """
+    inks = np.clip(moved, 0, 1)
+    own = _in_space(wanted, space)
+    missed, own_missed = (np.abs(_shown(each, space) - wanted).max(axis=-1) for each in (inks, own))
+    better = (missed > _MISSED) & (own_missed < missed)
+    return np.where(better[:, np.newaxis], own, inks)
+
+
+def _shown(inks: Plane, space: ColourSpace) -> Plane:
+    """(N, 4) → (N, 3) working sRGB."""
+    fine = np.rint(inks[np.newaxis] * 65535).astype(np.uint16)
+    shown: Plane = to_srgb(fine, space)[0].astype(np.float32) / np.float32(65535)
+    return shown
 
 
 def _difference(before: Plane, after: Plane, space: ColourSpace) -> Plane:

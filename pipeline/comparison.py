@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.resize import resize
+from pipeline.colour import unit
+from pipeline.picture import Picture
 from pipeline.types import FloatImage
 
 #: Longest side of one half; a comparison is for eyes, not for archives.
@@ -17,22 +21,26 @@ _MIN_BAR = 28  #: px, so that small pictures' labels can be read
 _INK, _PAPER = 40, 255  #: 8-bit levels
 
 
+def half_size(width: int, height: int) -> tuple[int, int]:
+    """The (width, height) at which a result of this size is shown: its own, bounded by ``MAX_SIDE``."""
+    shrink = min(1.0, MAX_SIDE / max(height, width))
+    return max(1, round(width * shrink)), max(1, round(height * shrink))
+
+
 def side_by_side(before: FloatImage, after: FloatImage, labels: tuple[str, str] = ("before", "after")) -> FloatImage:
-    """Two pictures of any sizes beside each other under their labels.
+    """Two pictures of one size beside each other under their labels.
 
     Args:
-        before: (H, W, 3) in [0, 1].
-        after: (H', W', 3) in [0, 1]; both are shown at its size, bounded by ``MAX_SIDE``.
+        before: (H, W, 3).
+        after: (H, W, 3); both are clipped to [0, 1].
         labels: what the bar says.
     """
     height, width = after.shape[:2]
-    shrink = min(1.0, MAX_SIDE / max(height, width))
-    size = max(1, round(width * shrink)), max(1, round(height * shrink))
-    halves = [np.clip(resize(half, *size), 0, 1) for half in (before, after)]
-    bar = max(_MIN_BAR, round(_BAR * min(size)))
-    gap = np.full((size[1] + bar, max(2, round(_GAP * size[0])), 3), 1.0, np.float32)
+    bar = max(_MIN_BAR, round(_BAR * min(height, width)))
+    gap = np.full((height + bar, max(2, round(_GAP * width)), 3), 1.0, np.float32)
     left, right = (
-        np.concatenate([_label(text, size[0], bar), half]) for text, half in zip(labels, halves, strict=True)
+        np.concatenate([_label(text, width, bar), np.clip(half, 0, 1)])
+        for text, half in zip(labels, (before, after), strict=True)
     )
     return np.concatenate([left, gap, right], axis=1)
 
@@ -40,6 +48,25 @@ def side_by_side(before: FloatImage, after: FloatImage, labels: tuple[str, str] 
 def over_white(image: FloatImage, alpha: NDArray[np.float32] | None) -> FloatImage:
     """What a viewer shows of a picture with transparency: (H, W, 3) over white by (H, W, 1) in [0, 1]."""
     return image if alpha is None else (image * alpha + (1 - alpha)).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OverWhite:
+    """A picture as a viewer shows it."""
+
+    picture: Picture
+    alpha: NDArray[Any]  #: (H, W, 1) uint8 or uint16
+
+    @property
+    def width(self) -> int:
+        return self.picture.width
+
+    @property
+    def height(self) -> int:
+        return self.picture.height
+
+    def region(self, rows: slice, columns: slice) -> FloatImage:
+        return over_white(self.picture.region(rows, columns), unit(self.alpha[rows, columns]))
 
 
 def _label(text: str, width: int, height: int) -> FloatImage:

@@ -8,6 +8,8 @@ What breaks, measured on torch 2.11 to 2.13, torchvision 0.26 to 0.28, numpy 2, 
   detector calls, gets an equal in plain torch.
 * basicsr 1.4.2 imports ``torchvision.transforms.functional_tensor``, which is gone since torchvision 0.17.
 * importing and building their networks warns about names that scipy and torchvision deprecated.
+* torchvision imports torch's compiler for one function that nobody here calls: 800 modules, a third of the time that
+  torch and torchvision take to start. It is told, while it is imported, that nothing can be compiled.
 
 Nothing happens at import: ``prepare`` does it once, ``foreign`` does it around an import or a constructor.
 """
@@ -28,6 +30,9 @@ import torch
 #: The module that basicsr 1.4.2 imports and torchvision no longer has.
 _REMOVED = "torchvision.transforms.functional_tensor"
 
+#: torch's compiler, of which torchvision wants ``utils.is_compile_supported`` when it is imported.
+_COMPILER = "torch._dynamo"
+
 #: torchvision's operators whose declarations its own import needs.
 _DECLARED_AT_IMPORT = ("nms", "qnms")
 
@@ -45,7 +50,8 @@ def prepare() -> None:
         compiled = _load_compiled_operators()
         if not compiled:
             _declare_operators()
-        _provide_removed_module()
+        with _without_compiler():
+            _provide_removed_module()
         if not compiled:
             _replace_nms()
         _prepared.set()
@@ -76,6 +82,26 @@ def _load_compiled_operators() -> bool:
     except OSError:
         return False
     return _has_operator("nms")
+
+
+@contextmanager
+def _without_compiler() -> Iterator[None]:
+    """What is imported inside finds an empty torch compiler, unless the real one is there; afterwards there is none."""
+    if _COMPILER in sys.modules:
+        yield
+        return
+    package, utils = types.ModuleType(_COMPILER), types.ModuleType(f"{_COMPILER}.utils")
+    utils.is_compile_supported = lambda _device_type: False  # type: ignore[attr-defined]
+    package.__path__ = []
+    package.utils = utils  # type: ignore[attr-defined]
+    standing_in = {_COMPILER: package, f"{_COMPILER}.utils": utils}
+    sys.modules.update(standing_in)
+    try:
+        yield
+    finally:
+        for name, module in standing_in.items():
+            if sys.modules.get(name) is module:
+                del sys.modules[name]
 
 
 def _has_operator(name: str) -> bool:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 
-from pipeline import formats, tiff, vips
-from pipeline.colour import ColourSpace, Kind, profile_fits, to_working
-from pipeline.errors import ImageTooLarge, TruncatedImage, UnsupportedImage
+from pipeline import containers, formats, icc, tiff, vips
+from pipeline.colour import ColourSpace, Kind, profile_fits
+from pipeline.errors import ImageTooLarge, TruncatedImage, UnsupportedImage, UnsupportedOption
 from pipeline.formats import Format
-from pipeline.metadata import Metadata, without_thumbnail
+from pipeline.opened import Opened, metadata_of, notices_of
 from pipeline.source import Header, SourceImage
+from pipeline.tiff import ExtraSample
 from pipeline.types import Notice
 
 
@@ -28,9 +29,18 @@ class Limits:
 
 DEFAULT_LIMITS = Limits()
 
+
+class Decode(Protocol):
+    """What ``read`` does, here or somewhere safer."""
+
+    def __call__(self, data: bytes, *, limits: Limits, page: int) -> SourceImage: ...
+
+
 _DAMAGED = Notice(
     code="input_damaged", detail="The JPEG file's data is damaged inside; what could be decoded was used. Look at it."
 )
+
+_EIGHT_BIT_LEVELS = 256
 
 #: libvips' name for the channels → ours.
 _KINDS = {
@@ -44,59 +54,84 @@ _KINDS = {
 _DEPTHS = {"uchar": 8, "ushort": 16}
 
 
-def probe(data: bytes | Path, *, limits: Limits = DEFAULT_LIMITS) -> Header:
-    """Read the header and nothing else.
+def probe(data: bytes | Path, *, limits: Limits = DEFAULT_LIMITS, page: int = 1) -> Header:
+    """Read the header and nothing else; ``page`` counts from 1.
 
     Raises:
         UnreadableImage: not a picture in one of our formats, or of a kind that we do not read.
         TruncatedImage: it begins as one, and its header is damaged.
         ImageTooLarge: more pixels or bytes than allowed.
+        UnsupportedOption: there is no such page.
     """
-    return _header(*_open(_bytes(data, limits)), limits)
+    return _header(_open(_bytes(data, limits), page), limits)
 
 
-def read(data: bytes | Path, *, limits: Limits = DEFAULT_LIMITS) -> SourceImage:
-    """Decode a picture: first page, orientation applied, alpha apart, working copy in sRGB.
+def read(
+    data: bytes | Path, *, limits: Limits = DEFAULT_LIMITS, page: int = 1, allocate: vips.Allocate = vips.in_memory
+) -> SourceImage:
+    """Decode a picture: one page (1 = first), orientation applied, alpha apart.
+
+    ``allocate`` gives the memory that is decoded into; most pictures' samples stay there.
 
     Raises:
         UnreadableImage: not a picture in one of our formats, or of a kind that we do not read.
         TruncatedImage: the file ends before the picture does, or is damaged where its format can tell.
         ImageTooLarge: more pixels or bytes than allowed; decided by the header.
+        UnsupportedOption: there is no such page.
     """
-    raw = _bytes(data, limits)
-    image, picture_format, raw = _open(raw)
-    header = _header(image, picture_format, raw, limits)
-    pixels, damage = _pixels(image, raw, header)
-    pixels = _upright(pixels, header.orientation)
+    opened = _open(_bytes(data, limits), page)
+    header = _header(opened, limits)
+    pixels, damage = _pixels(opened, allocate)
+    pixels = _upright(_full_range(pixels, header), header.orientation)
     bands = header.kind.bands
     samples = np.ascontiguousarray(pixels[:, :, :bands])
     alpha = np.ascontiguousarray(pixels[:, :, bands:]) if header.has_alpha else None
-    space, notices = _space(image, header)
+    space, notices = _space(opened, header)
     return SourceImage(
         header=header,
-        working=to_working(samples, space),
         samples=samples,
         alpha=alpha,
         space=space,
-        metadata=_metadata(image),
-        notices=damage + notices,
+        metadata=metadata_of(opened),
+        notices=damage + notices + notices_of(opened, header) + _dark(samples),
     )
 
 
-def _pixels(image: Any, data: bytes, header: Header) -> tuple[vips.Samples, tuple[Notice, ...]]:
+def _pixels(opened: Opened, allocate: vips.Allocate) -> tuple[vips.Samples, tuple[Notice, ...]]:
     """The samples as stored. Of a JPEG file with broken data inside, which has no checksum, what could be decoded.
 
     A person may have no other copy, and the decoder warns of harmless oddities with the same words; so it is said,
     not refused.
     """
     try:
-        if header.format is Format.JPEG:
+        if opened.format is Format.JPEG:
             with contextlib.suppress(vips.VipsFailed):
-                return vips.samples(vips.open_picture(data, header.format, forgiving=False)), ()
-            return vips.samples(image), (_DAMAGED,)
-        return vips.samples(image), ()
+                strictly = vips.open_picture(opened.data, opened.format, forgiving=False)
+                return vips.samples(strictly, allocate=allocate), ()
+            _refuse_empty(opened)
+            return vips.samples(opened.image, allocate=allocate), (_DAMAGED,)
+        return vips.samples(opened.image, whole=opened.format is Format.TIFF, allocate=allocate), ()
     except vips.VipsFailed as error:
-        raise TruncatedImage(f"the {header.format} file ends before its picture does, or is damaged") from error
+        _refuse_kind(opened.data, opened.format, opened.page)
+        raise TruncatedImage(f"the {opened.format} file ends before its picture does, or is damaged") from error
+
+
+def _refuse_empty(opened: Opened) -> None:
+    """Refuse a JPEG file that is too short for its size: a kilobyte may claim hundreds of megapixels.
+
+    A block of 8 x 8 pixels takes one bit at least, its first coefficient's shortest Huffman code. Source: ITU-T T.81,
+    F.1.2.1; a file in arithmetic code, which can be shorter, is read strictly or not at all.
+    """
+    if opened.image.width * opened.image.height > 64 * 8 * len(opened.data):
+        raise TruncatedImage("the JPEG file has too few bytes for its pixels")
+
+
+def _full_range(pixels: vips.Samples, header: Header) -> vips.Samples:
+    """AVIF's 10 or 12 bits spread over all of 16: libvips only moves them up, so that white would not be white."""
+    if header.format is Format.AVIF and header.file_bits in {10, 12}:
+        spread: vips.Samples = pixels | pixels >> header.file_bits
+        return spread
+    return pixels
 
 
 def _bytes(data: bytes | Path, limits: Limits) -> bytes:
@@ -106,15 +141,36 @@ def _bytes(data: bytes | Path, limits: Limits) -> bytes:
     return data if isinstance(data, bytes) else data.read_bytes()
 
 
-def _open(data: bytes) -> tuple[Any, Format, bytes]:
+def _open(data: bytes, page: int) -> Opened:
     picture_format = formats.sniff(data)
+    if picture_format is Format.TIFF:
+        tiff.refuse_camera_raw(data)
     try:
-        return vips.open_picture(data, picture_format), picture_format, data
+        image = vips.open_picture(data, picture_format)
+        pages = vips.field(image, "n-pages", 1)
+        if not 1 <= page <= pages:
+            has = "only one page" if pages == 1 else f"{pages} pages"
+            raise UnsupportedOption(f"there is no page {page}: the file has {has}")
+        if page > 1:
+            image = vips.open_picture(data, picture_format, page=page)
     except vips.VipsFailed as error:
+        _refuse_kind(data, picture_format, page)
         raise TruncatedImage(f"it begins as {picture_format}, but its header cannot be read") from error
+    if picture_format is Format.GIF and formats.gif_has_no_pixels(data) and 1 in {image.width, image.height}:
+        raise TruncatedImage("the gif file has no pixels: libvips made one up")
+    return Opened(data=data, format=picture_format, page=page, image=image)
 
 
-def _header(image: Any, picture_format: Format, data: bytes, limits: Limits) -> Header:
+def _refuse_kind(data: bytes, picture_format: Format, page: int) -> None:
+    """Not damaged, as libvips' refusal may look, but of a kind that it does not read."""
+    if picture_format is Format.TIFF:
+        tiff.refuse_compression(data, page)
+    if picture_format is Format.JPEG:
+        containers.refuse_jpeg_kind(data)
+
+
+def _header(opened: Opened, limits: Limits) -> Header:
+    image, picture_format = opened.image, opened.format
     if image.width * image.height > limits.max_pixels:
         raise ImageTooLarge(
             f"the picture has {image.width:,} x {image.height:,} px, "
@@ -136,21 +192,35 @@ def _header(image: Any, picture_format: Format, data: bytes, limits: Limits) -> 
         file_bits=vips.field(image, "bits-per-sample", depth),
         kind=kind,
         has_alpha=image.bands > kind.bands,
-        palette=bool(vips.field(image, "palette", 0)),
+        palette=_has_palette(opened),
         has_profile=vips.field(image, "icc-profile-data") is not None,
         orientation=orientation if 1 <= orientation <= 8 else 1,
+        page=opened.page,
         pages=vips.field(image, "n-pages", 1),
-        lossless=_is_lossless(picture_format, data),
-        compression=tiff.compression(data) if picture_format is Format.TIFF else None,
+        lossless=_is_lossless(opened),
+        compression=tiff.compression(opened.data, opened.page) if picture_format is Format.TIFF else None,
+        extra_sample=_extra_sample(opened) if image.bands > kind.bands else None,
     )
 
 
-def _is_lossless(picture_format: Format, data: bytes) -> bool:
-    if picture_format is Format.WEBP:
-        return formats.webp_is_lossless(data)
-    if picture_format is Format.TIFF:
-        return tiff.compression(data) != "jpeg"
-    return picture_format is Format.PNG
+def _is_lossless(opened: Opened) -> bool:
+    if opened.format is Format.WEBP:
+        return formats.webp_is_lossless(opened.data)
+    if opened.format is Format.TIFF:
+        return tiff.compression(opened.data, opened.page) != "jpeg"
+    return opened.format in {Format.PNG, Format.GIF}
+
+
+def _has_palette(opened: Opened) -> bool:
+    if opened.format is Format.TIFF:
+        return tiff.has_palette(opened.data, opened.page)
+    return bool(vips.field(opened.image, "palette", 0))
+
+
+def _extra_sample(opened: Opened) -> ExtraSample:
+    if opened.format is Format.TIFF:
+        return tiff.extra_sample(opened.data, opened.page)
+    return ExtraSample.UNASSOCIATED
 
 
 def _upright(pixels: vips.Samples, orientation: int) -> vips.Samples:
@@ -163,9 +233,9 @@ def _upright(pixels: vips.Samples, orientation: int) -> vips.Samples:
     return turned
 
 
-def _space(image: Any, header: Header) -> tuple[ColourSpace, tuple[Notice, ...]]:
+def _space(opened: Opened, header: Header) -> tuple[ColourSpace, tuple[Notice, ...]]:
     notices: list[Notice] = []
-    profile = vips.field(image, "icc-profile-data")
+    profile = vips.field(opened.image, "icc-profile-data") or _told_profile(opened, header.kind)
     if profile is not None and not profile_fits(header.kind, profile):
         notices.append(
             Notice(code="icc_ignored", detail=f"The embedded colour profile is damaged or not for {header.kind}.")
@@ -180,25 +250,23 @@ def _space(image: Any, header: Header) -> tuple[ColourSpace, tuple[Notice, ...]]
         notices.append(
             Notice(code="cmyk_without_profile", detail="CMYK without a profile was read by a generic press profile.")
         )
-    if header.pages > 1:
-        notices.append(Notice(code="first_page_only", detail=f"Only the first of {header.pages} pages was processed."))
     return space, tuple(notices)
 
 
-#: Text fields that a format's own loader fills and its saver writes back.
-_TEXTS = ("png-comment-", "image-description", "jpeg-comment-")
+def _told_profile(opened: Opened, kind: Kind) -> bytes | None:
+    """A profile for what a file without one says of its colours in its format's own words."""
+    if opened.format is Format.AVIF and formats.avif_is_p3(opened.data):
+        return vips.builtin_profile("p3")
+    if opened.format is Format.PNG and (encoding := containers.png_encoding(opened.data)):
+        return icc.profile(encoding, gray=kind is Kind.GRAY)
+    return None
 
 
-def _metadata(image: Any) -> Metadata:
-    resolution = (image.xres, image.yres)
-    # libvips says 1 px/mm where a TIFF or WebP file says nothing.
-    told = vips.field(image, "resolution-unit") is not None or resolution != (1.0, 1.0)
-    exif = vips.field(image, "exif-data")
-    texts = {name: image.get(name) for name in image.get_fields() if name.startswith(_TEXTS)}
-    return Metadata(
-        exif=without_thumbnail(exif) if exif is not None else None,
-        xmp=vips.field(image, "xmp-data"),
-        iptc=vips.field(image, "iptc-data"),
-        texts={name: text for name, text in texts.items() if isinstance(text, str)},
-        resolution=resolution if told and min(resolution) > 0 else None,
+def _dark(samples: vips.Samples) -> tuple[Notice, ...]:
+    """A 16-bit file is read as what it says, however small its values; that they may mean something else is said."""
+    if samples.dtype != np.uint16 or samples.max() >= _EIGHT_BIT_LEVELS:
+        return ()
+    detail = (
+        "All values of this 16-bit picture are below 256: it is nearly black. Were they meant for 8 bits, scale them."
     )
+    return (Notice(code="nearly_black", detail=detail),)

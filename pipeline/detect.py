@@ -2,30 +2,42 @@
 
 One size does not do: the network knows faces of 16 to 512 px, so a face that fills a scan is seen only on a small copy
 and a face in a group only on a large one; and the full size of a 100-megapixel scan fits no memory.
+
+What it costs and what bounds it, with the ResNet-50 (216 GFLOP a megapixel) on 24 megapixels: copies of 2560, 1280 and
+480 px are 5.6 megapixels, 1,210 GFLOP, where the whole scan is 5,200. Measured on one core of Zen 4, in GFLOP/s:
+OpenVINO 206 in bfloat16 and 101 in float32, nine tenths of what its best convolution does there, and facexlib's network
+by torch 64.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from pipeline.arch import retinaface
+from pipeline.arch.networks import Network, Runs
+from pipeline.casting import Casting, sample
 from pipeline.compat import nms
 from pipeline.device import exact
-from pipeline.resize import resize
+from pipeline.errors import BadNetworkOutput
+from pipeline.geometry import CROP_PX, apply, bounds, compose, enlarge, turned_back
+from pipeline.options import Precision
+from pipeline.picture import Drawn, Picture, resized, shrunk, whole
 from pipeline.tensors import to_array, to_bgr_minus
-from pipeline.types import Compute, Face, FloatImage, Stage
+from pipeline.types import Affine, Compute, Face, FloatImage, Stage
 
-#: Long sides (px) of the copies. Coarse: a face that fills it is still within the largest anchor. Base: where most
-#: faces of most pictures are found. Fine: small faces of large pictures; more costs more than it finds (a face below
-#: 20 px here has too little detail to restore).
+#: Long sides (px) of the copies. Coarse: a face that fills it is still within the largest anchor. Fine: as large as
+#: the picture, but no larger than this: more costs more than it finds (a face below 20 px here has too little detail
+#: to restore). Base: small networks see a face of 120 px of the fine copy best here (the preview pack's gives one in
+#: group_6_faces.jpg 0.58, and 0.33 without).
 COARSE_PX, BASE_PX, FINE_PX = 480, 1280, 2560
 
-#: A picture whose smallest face on the base copy is below this (px) may hold smaller ones: it is looked at enlarged.
+#: A picture up to BASE_PX whose smallest face is below this (px) may hold smaller ones: it is looked at enlarged.
 SMALL_FACE_PX = 40
 
 #: Pictures below this are not enlarged for a second look; there is nothing in them.
@@ -37,99 +49,168 @@ CANDIDATE_SCORE = 0.3
 #: Two boxes that overlap by more than this are one face. Source: facexlib's detect_faces.
 SAME_FACE_IOU = 0.4
 
-#: Sizes (network px) at which the detector's landmarks are best; a copy that sees a face within them is believed
-#: over one that does not.
+#: Sizes (network px) at which the detector's landmarks are best; a view that sees a face within them, and tilted by
+#: less than 45 degrees, is believed over one that does not.
 TRUSTED_PX = (24.0, 420.0)
 
-#: How much less a face counts, in merging, on a copy that sees it outside of that.
+#: How much less a face counts, in merging, in a view that sees it otherwise.
 DISTRUST = 0.5
+
+#: How well (dB) the canary's scores and places, by the side of an anchor, must agree in reduced precision: 1 % in the
+#: mean of all anchors. Measured in bfloat16: 44 dB (mobile0.25) and 56 dB (preview), which moves the landmarks of real
+#: faces by 0.2 % and 0.1 % of the face's side, at most by 1.1 %; another size of the picture moves them by 1 to 3 %.
+DETECTION_PSNR = 40.0
+
+#: Pictures whose largest copy has no more megapixels than this are looked at in float32, whatever ``precision`` is:
+#: there it costs little, and a face is cut out of the picture at exactly the place where ``exact`` cuts it out.
+FLOAT32_MEGAPIXELS = 3.0
+
+#: Boxes (N, 4), landmarks (N, 5, 2) and scores (N,).
+Found = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+
+#: By how many quarter turns counterclockwise a copy is looked at.
+UPRIGHT, EVERY_TURN = (0,), (0, 1, 2, 3)
 
 
 class FaceDetector:
     """Finds faces with one network. Immutable; ``network`` is called inside device work, so it may load lazily."""
 
-    def __init__(self, network: Callable[[], nn.Module], device: torch.device) -> None:
+    def __init__(self, network: Callable[[], Network], device: torch.device, casting: Casting | None = None) -> None:
         self._network = network
         self._device = device
+        self._casting = casting or Casting()
 
     def __call__(
-        self, image: FloatImage, *, compute: Compute, on_fraction: Callable[[float], None] = lambda _: None
+        self,
+        overview: FloatImage,
+        *,
+        width: int,
+        height: int,
+        compute: Compute,
+        rotate: bool = False,
+        on_fraction: Callable[[float], None] = lambda _: None,
     ) -> tuple[Face, ...]:
         """Every candidate in source pixels, best first; overlapping ones merged, nothing else filtered.
 
-        Convention: ``image`` (H, W, 3) float32 RGB in [0, 1].
+        Convention: ``overview`` (H, W, 3) float32 RGB in [0, 1], what ``overview`` makes of a picture of ``width`` x
+        ``height`` px. With ``rotate`` each copy is looked at turned by 90, 180 and 270 degrees as well.
+
+        Raises:
+            BadNetworkOutput: the network's values are not finite.
         """
-        height, width = image.shape[:2]
         if min(height, width) < MIN_SIDE_PX:
             return ()
+        turns = EVERY_TURN if rotate else UPRIGHT
         found: list[_Seen] = []
         sizes = _copy_sizes(max(height, width))
-        copy = image
+        copy, source = overview, (width, height)
         for done, long_side in enumerate(sizes):
             # From the largest copy to the smallest, each made from the one before.
-            copy = _bounded(copy, image.shape, long_side)
-            found += self._look(copy, image.shape, compute)
+            copy = _bounded(copy, source, long_side)
+            found += self._look(copy, source, turns, compute)
             on_fraction((done + 1) / (len(sizes) + 1))
         if _may_hold_smaller(found, max(height, width)):
-            enlarged = _bounded(image, image.shape, min(BASE_PX * 2, 2 * max(height, width)))
-            found += self._look(enlarged, image.shape, compute)
+            enlarged = _bounded(overview, source, min(BASE_PX * 2, 2 * max(height, width)))
+            found += self._look(enlarged, source, turns, compute)
         return _merged(found)
 
-    def _look(self, copy: FloatImage, source_shape: tuple[int, ...], compute: Compute) -> list[_Seen]:
+    def _look(self, copy: FloatImage, source: tuple[int, int], turns: Sequence[int], compute: Compute) -> list[_Seen]:
         height, width = copy.shape[:2]
-        x_factor, y_factor = source_shape[1] / width, source_shape[0] / height
-        boxes, landmarks, scores = compute(
-            lambda: detect_once(self._network(), copy, device=self._device),
-            stage=Stage.DETECT,
-            megapixels=width * height / 1e6,
+        copy_to_source = enlarge(source[0] / width, source[1] / height)
+        seen: list[_Seen] = []
+        for turn in turns:
+            view = np.ascontiguousarray(np.rot90(copy, turn))
+            boxes, landmarks, scores = compute(
+                functools.partial(self._look_once, view),
+                stage=Stage.DETECT,
+                megapixels=width * height / 1e6,
+            )
+            view_to_source = compose(turned_back(turn, width, height), copy_to_source)
+            seen += [_seen(*one, view_to_source) for one in zip(boxes, landmarks, scores, strict=True)]
+        return seen
+
+    def _look_once(self, view: FloatImage) -> Found:
+        network = self._network()
+        (outcome,) = self._casting.checked(
+            network,
+            lambda runs, views: [_values(runs, one, self._device) for one in views],
+            [view],
+            device=self._device,
+            look=functools.partial(look, network, self._device),
+            fault_of=lambda values, _: fault_of(values),
+            enough_db=DETECTION_PSNR,
         )
-        return [
-            _Seen(box, points, score, max(x_factor, y_factor), np.array([x_factor, y_factor]))
-            for box, points, score in zip(boxes, landmarks, scores, strict=True)
-        ]
+        if outcome.fault:
+            raise BadNetworkOutput(outcome.fault)
+        return _decoded(outcome.value, view, CANDIDATE_SCORE)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Seen:
-    """A face as one copy shows it, in source pixels."""
+    """A face as one view of one copy shows it."""
 
-    __slots__ = ("face", "rank", "seen_px")
-
-    def __init__(
-        self,
-        box: NDArray[np.float32],
-        landmarks: NDArray[np.float32],
-        score: np.float32,
-        factor: float,
-        factors: NDArray[np.float64],
-    ) -> None:
-        # Pixel centres: (x + 0.5) * factor - 0.5, as resizing maps them.
-        x0, y0, x1, y1 = (float(v) for v in ((box.reshape(2, 2) + 0.5) * factors - 0.5).reshape(4))
-        self.face = Face(
-            box=(x0, y0, x1, y1),
-            landmarks=((landmarks + 0.5) * factors - 0.5).astype(np.float32),
-            score=float(score),
-        )
-        self.seen_px = self.face.size_px / factor
-        trusted = TRUSTED_PX[0] <= self.seen_px <= TRUSTED_PX[1]
-        self.rank = self.face.score * (1.0 if trusted else DISTRUST)
+    face: Face  #: in source pixels
+    rank: float  #: how much this sight of the face is believed over others of the same face
 
 
-def detect_once(
-    network: nn.Module, image: FloatImage, *, device: torch.device, threshold: float = CANDIDATE_SCORE
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Boxes (N, 4), landmarks (N, 5, 2) and scores (N,) of one picture at one size, best first, overlaps removed.
+def _seen(box: NDArray[np.float32], landmarks: NDArray[np.float32], score: np.float32, view_to_source: Affine) -> _Seen:
+    x0, y0, x1, y1 = (float(v) for v in box)
+    face = Face(
+        box=bounds(view_to_source, (x0, y0, x1, y1)),
+        landmarks=apply(view_to_source, landmarks).astype(np.float32),
+        score=float(score),
+    )
+    seen_px = max(x1 - x0, y1 - y0)
+    along = landmarks[1] - landmarks[0]
+    # A face that lies on its side in this view is seen straighter in another.
+    trusted = TRUSTED_PX[0] <= seen_px <= TRUSTED_PX[1] and along[0] >= abs(along[1])
+    return _Seen(face=face, rank=face.score * (1.0 if trusted else DISTRUST))
 
-    Convention: ``image`` (H, W, 3) float32 RGB in [0, 1]; results in its pixels. Device work.
+
+def detect_once(network: Runs, image: FloatImage, *, device: torch.device, threshold: float = CANDIDATE_SCORE) -> Found:
+    """What one picture at one size shows, in float32, best first, overlaps removed. Device work.
+
+    Convention: ``image`` (H, W, 3) float32 RGB in [0, 1]; results in its pixels; ``network`` a lean RetinaFace.
     Source: facexlib's detect_faces, without its Python loop over anchors; see tests/parity/test_detect_parity.py.
+
+    Raises:
+        BadNetworkOutput: the network's values are not finite.
     """
-    height, width = image.shape[:2]
     with exact():
-        regression, scores, points = network(to_bgr_minus(image, retinaface.MEAN_BGR, device=device))
-        probability = scores[0, :, 1]
+        values = _values(network, image, device)
+        if fault := fault_of(values):
+            raise BadNetworkOutput(fault)
+        return _decoded(values, image, threshold)
+
+
+def look(network: Network, device: torch.device, runs: Runs) -> NDArray[np.float32]:
+    """What a detector makes of the canary's picture: (N, 15) scores from 0 to 1, places by the side of the anchor."""
+    del network
+    values = to_array(_values(runs, sample(CROP_PX), device))
+    centre, size = retinaface.VARIANCES
+    values[:, retinaface.BOX] *= (centre, centre, size, size)
+    values[:, retinaface.POINTS] *= centre
+    values[:, retinaface.SCORE] = 1 / (1 + np.exp(-values[:, retinaface.SCORE]))
+    return values
+
+
+def fault_of(values: torch.Tensor) -> str | None:
+    """Why these values cannot be right; None = they can."""
+    return None if bool(values.isfinite().all()) else "the face detector gave values that are not finite"
+
+
+def _values(runs: Runs, image: FloatImage, device: torch.device) -> torch.Tensor:
+    """(N, 15) float32 of the anchors of a picture."""
+    return runs(to_bgr_minus(image, retinaface.MEAN_BGR, device=device))[0].float()
+
+
+def _decoded(values: torch.Tensor, image: FloatImage, threshold: float) -> Found:
+    with torch.inference_mode():
+        probability = values[:, retinaface.SCORE].sigmoid()
         keep = torch.nonzero(probability > threshold)[:, 0]
-        anchor = retinaface.anchors(height, width).to(device)[keep]
-        boxes = retinaface.decode_boxes(regression[0, keep], anchor).cpu()
-        landmarks = retinaface.decode_landmarks(points[0, keep], anchor).cpu()
+        anchor = retinaface.anchors(*image.shape[:2]).to(values.device)[keep]
+        boxes = retinaface.decode_boxes(values[keep, retinaface.BOX], anchor).cpu()
+        landmarks = retinaface.decode_landmarks(values[keep, retinaface.POINTS], anchor).cpu()
         best = probability[keep].cpu()
         order = nms(boxes, best, SAME_FACE_IOU)
         return to_array(boxes[order]), to_array(landmarks[order]), to_array(best[order])
@@ -137,20 +218,33 @@ def detect_once(
 
 def _copy_sizes(long_side: int) -> list[int]:
     """Long sides of the copies to look at, largest first; a picture is not enlarged here."""
-    wanted = [FINE_PX, BASE_PX, COARSE_PX]
+    sizes = [min(long_side, FINE_PX)]
     # Sizes less than a quarter apart see the same faces.
-    smaller = [size for size in wanted if size * 1.25 < long_side]
-    bounded = min(long_side, FINE_PX)
-    return [bounded, *[size for size in smaller if size * 1.25 < bounded]]
+    return sizes + [size for size in (BASE_PX, COARSE_PX) if size * 1.25 < sizes[0]]
 
 
-def _bounded(image: FloatImage, source_shape: tuple[int, ...], long_side: int) -> FloatImage:
-    height, width = source_shape[:2]
-    factor = long_side / max(height, width)
-    size = max(1, round(width * factor)), max(1, round(height * factor))
-    if size == (image.shape[1], image.shape[0]):
-        return image
-    return np.clip(resize(image, *size), 0, 1)
+def overview(picture: Picture) -> FloatImage:
+    """The largest copy that is looked at: the picture itself, or FINE_PX on its long side."""
+    long_side = max(picture.width, picture.height)
+    if long_side <= FINE_PX:
+        return whole(picture)
+    return shrunk(picture, *_size_at((picture.width, picture.height), FINE_PX))
+
+
+def precision(overview: FloatImage, wish: Precision) -> Precision:
+    """In which precision the picture of this overview is looked at."""
+    is_large = overview.shape[0] * overview.shape[1] > FLOAT32_MEGAPIXELS * 1e6
+    return wish if is_large else "exact"
+
+
+def _size_at(source: tuple[int, int], long_side: int) -> tuple[int, int]:
+    factor = long_side / max(source)
+    return max(1, round(source[0] * factor)), max(1, round(source[1] * factor))
+
+
+def _bounded(copy: FloatImage, source: tuple[int, int], long_side: int) -> FloatImage:
+    """A picture of ``source`` (width, height) px at this long side, from a copy of it."""
+    return resized(Drawn(copy), *_size_at(source, long_side))
 
 
 def _may_hold_smaller(found: Sequence[_Seen], long_side: int) -> bool:

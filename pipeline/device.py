@@ -13,8 +13,18 @@ from pipeline.errors import OutOfMemory, UnsupportedOption
 
 T = TypeVar("T")
 
-#: How torch's CPU allocator words its failure; it raises a plain RuntimeError.
-CPU_ALLOCATION_FAILED = "can't allocate memory"
+#: How torch's CPU allocator, CUDA and its libraries, and OpenVINO word that memory ran out, in a plain RuntimeError.
+ALLOCATION_FAILED = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED", "bad_alloc")
+#: How torch words the failures of CUDA and its libraries.
+CUDA_FAILED = (
+    "CUDA error",
+    "CUDA driver error",
+    "cuDNN error",
+    "CUDNN_STATUS_",
+    "CUBLAS_STATUS_",
+    "CUFFT_",
+    "cusolver error",
+)
 
 
 def pick(name: str) -> torch.device:
@@ -58,7 +68,26 @@ def exact() -> Iterator[None]:
 
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether torch raised this because memory ran out, on a GPU or the CPU."""
-    return isinstance(error, torch.cuda.OutOfMemoryError) or CPU_ALLOCATION_FAILED in str(error)
+    return isinstance(error, torch.cuda.OutOfMemoryError) or any(word in str(error) for word in ALLOCATION_FAILED)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether this error stays: CUDA answers every later call in this process with it, whatever the call.
+
+    Any error of CUDA's or its libraries' but want of memory is taken for one: the CUDA runtime's documentation asks for
+    the process to be ended and started anew after them.
+    """
+    if not isinstance(error, RuntimeError) or is_out_of_memory(error):
+        return False
+    return isinstance(error, torch.AcceleratorError) or any(word in str(error) for word in CUDA_FAILED)
+
+
+def allocated_share(name: str) -> float:
+    """How much of the GPU of this name this process' tensors take, 0 to 1; 0 on the CPU."""
+    device = pick(name)
+    if device.type != "cuda":
+        return 0.0
+    return torch.cuda.memory_allocated(device) / torch.cuda.get_device_properties(device).total_memory
 
 
 def shrink_on_oom(work: Callable[[int], T], *, size: int, smallest: int, what: str) -> tuple[T, int]:

@@ -5,14 +5,18 @@
     PipelineError
     ├── UnreadableImage        not a picture that we read
     │   ├── TruncatedImage
-    │   └── UnsupportedImage   one of our formats, but a kind of samples that we do not read
+    │   ├── UnsupportedImage   one of our formats, but a kind of samples that we do not read
+    │   └── HostileImage       its decoder crashed, or wanted what no picture needs
     ├── ImageTooLarge          by pixels, from the header
     ├── UnsupportedOption      the chosen model or format cannot honour it
+    ├── FaceNotFound           a face was chosen by id or box, and there is none
     ├── WeightsError
     │   ├── WeightsMissing
     │   └── WeightsCorrupt     wrong hash or wrong keys
     ├── BadNetworkOutput       not finite, flat, wrong size, or far from its input
     ├── OutOfMemory            even with the smallest tile
+    ├── ScratchFull            the disk for large pictures' working files
+    ├── DecoderLost            the decoder's process could not be kept running
     └── Cancelled              the caller's check said stop
 
 ``code`` is stable and public, ``public`` a sentence for strangers; ``str(error)`` is for operators.
@@ -34,7 +38,7 @@ class UnreadableImage(PipelineError):
     """Raised when the bytes are not a picture in a format that we read."""
 
     code = "image_unreadable"
-    public = "The input is not a picture in a format that we read (JPEG, PNG, TIFF, WebP)."
+    public = "The input is not a picture in a format that we read (JPEG, PNG, TIFF, WebP, GIF, AVIF)."
 
 
 class TruncatedImage(UnreadableImage):
@@ -45,10 +49,21 @@ class TruncatedImage(UnreadableImage):
 
 
 class UnsupportedImage(UnreadableImage):
-    """Raised when the file is in one of our formats but holds samples that we do not read, such as floats."""
+    """Raised when the file is in one of our formats but of a kind that we do not read, such as float samples."""
 
     code = "image_unsupported"
-    public = "The input picture's kind of samples is not one that we read (gray, RGB or CMYK, up to 16 bits)."
+    public = (
+        "The input picture's kind is not one that we read: gray, RGB or CMYK of up to 16 bits; no HEIC, no camera raw."
+    )
+
+
+class HostileImage(UnreadableImage):
+    """Raised when decoding crashes, takes longer than allowed, or tries what decoding does not need."""
+
+    code = "image_hostile"
+    public = (
+        "The input crashed its decoder, or took more time than any picture needs; it was locked in and did no harm."
+    )
 
 
 class ImageTooLarge(PipelineError):
@@ -63,6 +78,13 @@ class UnsupportedOption(PipelineError):
 
     code = "unsupported_option"
     public = "An option cannot be honoured by the chosen model or format."
+
+
+class FaceNotFound(PipelineError):
+    """Raised when ``faces`` names a face by id or box and none was found there."""
+
+    code = "face_not_found"
+    public = "A chosen face is not in the picture."
 
 
 class WeightsError(PipelineError):
@@ -98,6 +120,20 @@ class OutOfMemory(PipelineError):
 
     code = "out_of_memory"
     public = "The picture needs more memory than the device has."
+
+
+class ScratchFull(PipelineError):
+    """Raised when a large picture's working files do not fit onto the disk; the message names the folder."""
+
+    code = "scratch_full"
+    public = "The picture needs more scratch space than the machine has free."
+
+
+class DecoderLost(PipelineError):
+    """Raised when the process that decodes does not start or is lost again and again; no fault of the picture's."""
+
+    code = "decoder_lost"
+    public = "The picture's decoder could not be kept running."
 
 
 class Cancelled(PipelineError):

@@ -47,7 +47,7 @@ def fit_similarity(landmarks: NDArray[np.float32]) -> Affine | None:
 
 def scale_of(matrix: Affine) -> float:
     """By how much a similarity enlarges: target pixels per pixel."""
-    return math.sqrt(abs(float(np.linalg.det(matrix[:, :2]))))
+    return math.sqrt(abs(float(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0])))
 
 
 def invert(matrix: Affine) -> Affine:
@@ -73,6 +73,19 @@ def enlarge(x_factor: float, y_factor: float) -> Affine:
     half an output pixel more when it pastes; see tests/parity/test_paste_parity.py.)
     """
     return np.array([[x_factor, 0.0, 0.5 * x_factor - 0.5], [0.0, y_factor, 0.5 * y_factor - 0.5]])
+
+
+def turned_back(quarter_turns: int, width: int, height: int) -> Affine:
+    """From a picture turned counterclockwise (``numpy.rot90``) to the picture of ``width`` x ``height`` as it was."""
+    right, bottom = width - 1.0, height - 1.0
+    return np.array(
+        {
+            0: [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]],
+            1: [[0.0, -1.0, right], [1.0, 0.0, 0.0]],
+            2: [[-1.0, 0.0, right], [0.0, -1.0, bottom]],
+            3: [[0.0, 1.0, 0.0], [-1.0, 0.0, bottom]],
+        }[quarter_turns]
+    )
 
 
 def shift(x: float, y: float) -> Affine:

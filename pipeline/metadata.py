@@ -1,107 +1,111 @@
-"""What a file says beside its pixels: EXIF, XMP, IPTC, captions, resolution; kept, stripped, and marked as altered.
-
-Blobs travel as they are: libvips sets orientation, size and resolution inside the EXIF block when it writes one.
-"""
+"""What a file says beside its pixels: EXIF, XMP, IPTC, comments, resolution; kept or stripped, and put into a file."""
 
 from __future__ import annotations
 
-import re
-import struct
-from dataclasses import dataclass, field
-from enum import StrEnum
-from xml.parsers import expat
+from dataclasses import dataclass, field, replace
+
+from pipeline import containers, tiff, xmp
+from pipeline.containers import MAX_SEGMENT_BYTES, Words
+from pipeline.exif import Exif
+from pipeline.formats import Format
+from pipeline.scratch import Data, Pieces
+from pipeline.tiff import ExtraSample
+from pipeline.types import Notice
+from pipeline.xmp import Deed, SourceType
 
 #: A file that does not tell its resolution has this one, by the EXIF standard (4.6.5, XResolution).
 UNKNOWN_RESOLUTION = 72 / 25.4
 
-_TERMS = "http://cv.iptc.org/newscodes/digitalsourcetype/"
-_IPTC_EXT = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
-
-
-class SourceType(StrEnum):
-    """IPTC's words for how the pixels came about."""
-
-    COMPOSITE = _TERMS + "compositeWithTrainedAlgorithmicMedia"  #: a network's face pixels mixed with the capture
-    ENHANCED = _TERMS + "algorithmicallyEnhanced"  #: upsampled by a network, no face pixels of its making
+#: The longest name that a JPEG segment puts before its content: XMP's.
+_FRAME_BYTES = 64
+#: EXIF tags that a notice names.
+_MOST_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metadata:
-    """A file's own words; blobs as libvips names and frames them."""
+    """A file's own words, without their format's frames."""
 
-    exif: bytes | None = None
+    exif: Exif = field(default_factory=lambda: Exif(order="<"))
     xmp: bytes | None = None
     iptc: bytes | None = None
-    texts: dict[str, str] = field(default_factory=dict)  #: captions: libvips' field name → text
+    comments: tuple[bytes, ...] = ()  #: of JPEG and PNG, as ``containers.Words`` takes them
     resolution: tuple[float, float] | None = None  #: pixels per mm, x and y; None = the file does not tell
 
-    def scaled(self, x: float, y: float) -> tuple[float, float]:
-        """The resolution at which a picture with ``x`` and ``y`` times as many pixels has its old print size."""
+    def scaled(self, x: float, y: float) -> Metadata:
+        """The words of a picture with ``x`` and ``y`` times as many pixels and its old print size."""
         if self.resolution is None:
-            return UNKNOWN_RESOLUTION, UNKNOWN_RESOLUTION
-        return self.resolution[0] * x, self.resolution[1] * y
+            return self
+        return replace(self, resolution=(self.resolution[0] * x, self.resolution[1] * y))
 
     def stripped(self) -> Metadata:
         """Only what says how large the picture is."""
         return Metadata(resolution=self.resolution)
 
-
-def without_thumbnail(exif: bytes) -> bytes:
-    """An EXIF block that ends after its first directory: the thumbnail shows the picture as it was, or more of it."""
-    frame = len(_EXIF_FRAME) if exif.startswith(_EXIF_FRAME) else 0
-    order = "<" if exif[frame : frame + 2] == b"II" else ">"
-    cut = bytearray(exif)
-    try:
-        (first,) = struct.unpack_from(order + "I", cut, frame + 4)
-        (count,) = struct.unpack_from(order + "H", cut, frame + first)
-        struct.pack_into(order + "I", cut, frame + first + 2 + 12 * count, 0)
-    except struct.error:
-        return exif  # too short to hold one
-    return bytes(cut)
+    def in_another_format(self) -> Metadata:
+        """Without what only one format has."""
+        return replace(self, comments=())
 
 
-def mark(xmp: bytes | None, source_type: SourceType) -> bytes:
-    """An XMP packet that says how the pixels came about; every other word of the packet stays as it is.
+def attached(
+    file: Data,
+    picture_format: Format,
+    told: Metadata,
+    *,
+    width: int,
+    height: int,
+    source_type: SourceType | None,
+    deed: Deed | None = None,
+    extra: ExtraSample | None = None,
+) -> tuple[Pieces, tuple[Notice, ...]]:
+    """A file that libvips wrote without words, with the words in it, in pieces; and what had to be left out.
 
-    A packet that is no well-formed XML, or that declares entities, is replaced: nothing could be read from it.
+    Args:
+        file: the encoded picture, ``width`` x ``height`` px, upright.
+        picture_format: of ``file``.
+        told: the source's words, with the resolution of ``file``.
+        width: px
+        height: px
+        source_type: how the pixels came about; None = not marked.
+        deed: for the history of a file that is marked.
+        extra: what a TIFF file's channel beside the colours is; None = transparency, or there is none.
     """
-    packet = xmp if xmp is not None and is_sound(xmp) else _EMPTY_PACKET
-    without = _OLD_MARK.sub(b"", packet)
-    end = _END_OF_RDF.search(without)
-    if end is None:
-        return mark(None, source_type)
-    # "rdf:about" must be the same in all of a packet's descriptions; nearly all packets leave it empty.
-    about = _ABOUT.search(without)
-    mine = _DESCRIPTION % (about["value"] if about else b'""', _IPTC_EXT.encode(), source_type.encode())
-    return without[: end.start()] + mine + without[end.start() :]
+    packet = xmp.made_true(told.xmp) if told.xmp is not None else None
+    if source_type is not None:
+        packet = xmp.mark(packet, source_type, deed)
+    exif = told.exif.made_true(width, height, told.resolution)
+    if picture_format is Format.TIFF:
+        return tiff.with_tags(file, exif, xmp=packet, iptc=told.iptc, extra=extra), ()
+    words = Words(exif=exif.block(), xmp=packet, iptc=told.iptc, comments=told.comments)
+    left_out: tuple[str, ...] = ()
+    if picture_format is Format.JPEG:
+        words, left_out = _within_segments(words, exif)
+    elif picture_format is Format.WEBP and words.iptc is not None:
+        left_out = ("IPTC captions",)
+    notices = (_left_out(picture_format, left_out),) if left_out else ()
+    return containers.dressed(file, picture_format, words), notices
 
 
-def is_sound(xmp: bytes) -> bool:
-    """Whether a packet is well-formed XML without a document type (which could expand without bound)."""
-    parser = expat.ParserCreate()
-    declared: list[str] = []
-    parser.StartDoctypeDeclHandler = lambda name, *_: declared.append(name)
-    try:
-        parser.Parse(xmp.strip(b"\0 \t\r\n"), True)
-    except expat.ExpatError:
-        return False
-    return not declared
+def _left_out(picture_format: Format, what: tuple[str, ...]) -> Notice:
+    return Notice(
+        code="metadata_left_out", detail=f"A {picture_format} file has no room for the input's {', '.join(what)}."
+    )
 
 
-_EXIF_FRAME = b"Exif\0\0"
-_EMPTY_PACKET = (
-    b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?>'
-    b'<x:xmpmeta xmlns:x="adobe:ns:meta/">'
-    b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"></rdf:RDF>'
-    b'</x:xmpmeta><?xpacket end="w"?>'
-)
-_END_OF_RDF = re.compile(rb"</rdf:RDF\s*>")
-_ABOUT = re.compile(rb"""\brdf:about\s*=\s*(?P<value>"[^"]*"|'[^']*')""")
-#: What we append; else the property as an attribute, as an element with text, and as an empty element.
-_OLD_MARK = re.compile(
-    rb"""<rdf:Description rdf:about=(?:"[^"]*"|'[^']*') xmlns:Iptc4xmpExt="[^"]*" """
-    rb"""Iptc4xmpExt:DigitalSourceType="[^"]*"/>"""
-    rb"""|\s[\w.-]+:DigitalSourceType\s*=\s*(?:"[^"]*"|'[^']*')"""
-    rb"|<(?P<name>[\w.-]+:DigitalSourceType)\b[^>]*(?:/>|>[^<]*</(?P=name)\s*>)"
-)
-_DESCRIPTION = b'<rdf:Description rdf:about=%s xmlns:Iptc4xmpExt="%s" Iptc4xmpExt:DigitalSourceType="%s"/>'
+def _within_segments(words: Words, exif: Exif) -> tuple[Words, tuple[str, ...]]:
+    """What JPEG's segments hold, and what they do not. The largest EXIF values go first: makers' private notes."""
+    room = MAX_SEGMENT_BYTES - _FRAME_BYTES
+    exif, gone = exif.within(room)
+    left_out = [f"EXIF tag {tag}" for tag in gone[:_MOST_NAMED]]
+    if len(gone) > _MOST_NAMED:
+        left_out.append(f"{len(gone) - _MOST_NAMED} more EXIF tags")
+    packet = words.xmp
+    if packet is not None and len(packet) > room:
+        packet = xmp.without_padding(packet)
+    if packet is not None and len(packet) > room:
+        packet = None
+        left_out.append("XMP")
+    captions = words.iptc if words.iptc is None or len(words.iptc) <= room else None
+    if captions is not words.iptc:
+        left_out.append("IPTC captions")
+    return Words(exif=exif.block(), xmp=packet, iptc=captions, comments=words.comments), tuple(left_out)

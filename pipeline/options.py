@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
+from pipeline import choice
+from pipeline.choice import Box
 from pipeline.errors import UnsupportedOption
 
-FaceChoice = Literal["all", "center", "largest"]
+FaceWord = Literal["all", "center", "largest"]
+#: A word, or the chosen faces: ids (see pipeline.choice) and boxes in source px.
+FaceChoice = FaceWord | tuple[str | Box, ...]
 GrayChoice = Literal["keep", "allow-color"]
 Precision = Literal["auto", "exact"]
 FormatChoice = Literal["auto", "jpeg", "png", "tiff", "webp"]
@@ -26,9 +30,12 @@ RANGES: dict[str, tuple[float, float]] = {
     "max_faces": (1, 10_000),
     "min_score": (0, 1),
     "passes": (1, 2),
+    "page": (1, 100_000),
     "quality": (1, 100),
     "seed": (0, 2**63 - 1),
 }
+#: The options that decide which faces a detection finds, and what it tells of them.
+DETECTION = ("faces", "min_face_px", "max_face_px", "max_faces", "min_score", "rotate", "page")
 #: Shortest and longest side of a background tile that is not 0: below, its margins are most of the work.
 TILE_PX = (128, 2048)
 
@@ -49,15 +56,18 @@ class RestoreOptions:
     max_face_px: int | None = None
     max_faces: int | None = None
     min_score: float = 0.5
+    rotate: bool = False  #: faces that lie on their side or upside down are looked for as well
     passes: int = 1  #: 2 = restored again
     aligned: bool = False  #: the input is itself an aligned face crop
+    page: int = 1  #: of a multi-page TIFF or an animation; 1 = first
     gray: GrayChoice = "keep"
     precision: Precision = "auto"
     seed: int | None = None  #: feeds the noise; None = the stored noise
     keep_crops: bool = False  #: fill ``Restoration.crops``
 
     def __post_init__(self) -> None:
-        _check(self, {"faces": FaceChoice, "gray": GrayChoice, "precision": Precision})
+        _check(self, {"gray": GrayChoice, "precision": Precision})
+        _check_faces(self.faces)
         shortest, longest = TILE_PX
         if self.tile_px != 0 and not shortest <= self.tile_px <= longest:
             raise UnsupportedOption(f"tile_px must be 0 or between {shortest} and {longest}, not {self.tile_px!r}")
@@ -86,6 +96,18 @@ class OutputOptions:
         _check(self, words)
         if not self.outputs or not set(self.outputs) <= set(get_args(OutputName)):
             raise UnsupportedOption(f"outputs must be some of {', '.join(get_args(OutputName))}, not {self.outputs!r}")
+
+
+def _check_faces(faces: FaceChoice) -> None:
+    if isinstance(faces, str):
+        if faces not in get_args(FaceWord):
+            raise UnsupportedOption(f"faces must be one of {', '.join(get_args(FaceWord))}, not {faces!r}")
+        return
+    if not faces:
+        raise UnsupportedOption("faces names no face")
+    for one in faces:
+        if not choice.is_id(one) if isinstance(one, str) else not choice.area(one) > 0:
+            raise UnsupportedOption(f"faces must hold ids and boxes x0, y0, x1, y1, not {one!r}")
 
 
 def _check(options: RestoreOptions | OutputOptions, words: Mapping[str, Any]) -> None:

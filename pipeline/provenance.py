@@ -14,14 +14,14 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline import vips
 from pipeline.encode import Encoded
-from pipeline.metadata import SourceType
-from pipeline.options import OutputOptions, RestoreOptions
+from pipeline.options import DETECTION, OutputOptions, RestoreOptions
+from pipeline.render import Rendered
 from pipeline.source import SourceImage
-from pipeline.types import Notice, Restoration
+from pipeline.types import Detection, FaceRecord, Notice, Restoration
+from pipeline.xmp import Deed, SourceType
 
 #: Grows when a reader of the old form could misread the new one.
 SCHEMA = "photomend/provenance/1"
@@ -45,44 +45,87 @@ def sidecar(evidence: Evidence) -> bytes:
     """The record as UTF-8 JSON, keys in a fixed order."""
     record = {
         "schema": SCHEMA,
+        "kind": "restore",
         "input": _input(evidence.data, evidence.source),
         "output": _output(evidence.encoded, evidence.source_type),
         "options": _words(evidence.options) | _words(evidence.output),
         "model": evidence.restoration.model,
         "versions": versions(),
-        "faces": [dataclasses.asdict(face) for face in evidence.restoration.faces],
+        "faces": [_face(face) for face in evidence.restoration.faces],
         "warnings": [dataclasses.asdict(notice) for notice in evidence.warnings],
     }
+    return _text(record)
+
+
+def _text(record: dict[str, Any]) -> bytes:
     return json.dumps(record, indent=2, ensure_ascii=False, default=_json).encode() + b"\n"
 
 
-def source_type_of(altered: NDArray[np.bool_], restoration: Restoration) -> SourceType | None:
+def detection_sidecar(
+    data: bytes,
+    source: SourceImage,
+    detection: Detection,
+    *,
+    options: RestoreOptions,
+    output: OutputOptions,
+    warnings: tuple[Notice, ...],
+) -> bytes:
+    """The record of a picture that was only looked at: the same form, without what only a result has."""
+    wishes = {name: getattr(options, name) for name in DETECTION} | {"outputs": output.outputs}
+    record = {
+        "schema": SCHEMA,
+        "kind": "detect",
+        "input": _input(data, source),
+        "output": None,
+        "options": wishes,
+        "model": detection.model,
+        "versions": versions(),
+        "faces": [_face(face) for face in detection.faces],
+        "warnings": [dataclasses.asdict(notice) for notice in warnings],
+    }
+    return _text(record)
+
+
+def source_type_of(rendered: Rendered) -> SourceType | None:
     """How to label the result: a composite where a network's face pixels came in, enhanced where only others did.
 
     None where no network changed a pixel: resampling alone is not named by IPTC's terms.
     """
-    if not np.any(altered):
+    if not rendered.changed_px:
         return None
-    mixed = np.any(altered & (restoration.changed > 0))
-    return SourceType.COMPOSITE if mixed else SourceType.ENHANCED
+    return SourceType.COMPOSITE if rendered.face_px else SourceType.ENHANCED
 
 
-def versions() -> dict[str, str]:
-    """What computed the pixels."""
+def deed(model: dict[str, Any], *, input_sha256: str, options: RestoreOptions, output: OutputOptions) -> Deed:
+    """What the result's own history says: what it is made of, by which weights and options. Named for what it is."""
+    wishes = json.dumps(_words(options) | _words(output), sort_keys=True, separators=(",", ":"), default=_json)
+    weights = [part for part in (model, *model.values()) if isinstance(part, dict) and "sha256" in part]
+    told = [
+        f"AI face reconstruction by {model['name']}",
+        f"source SHA-256 {input_sha256}",
+        *(f"weights {part['name']} SHA-256 {part['sha256']}" for part in weights),
+        f"options SHA-256 {hashlib.sha256(wishes.encode()).hexdigest()}",
+    ]
+    return Deed(agent=f"photomend {versions()['photomend']}", parameters="; ".join(told))
+
+
+def versions() -> dict[str, str | None]:
+    """What computed the pixels; None = not installed."""
     return {
-        "photomend": _version("photomend"),
-        "torch": _version("torch"),
+        "photomend": _version("photomend") or "source",
+        "torch": _version("torch") or "source",
         "numpy": np.__version__,
         "opencv": cv2.__version__,
         "libvips": vips.version(),
+        "openvino": _version("openvino"),
     }
 
 
-def _version(package: str) -> str:
+def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return "source"
+        return None
 
 
 def _input(data: bytes, source: SourceImage) -> dict[str, Any]:
@@ -110,9 +153,16 @@ def _output(encoded: Encoded, source_type: SourceType | None) -> dict[str, Any]:
         "height": encoded.height,
         "bit_depth": encoded.bit_depth,
         "colour": str(encoded.space.kind),
-        "pixels_changed": int(np.count_nonzero(encoded.altered)),
+        "pixels_changed": encoded.changed_px,
         "digital_source_type": str(source_type) if source_type else None,
     }
+
+
+def _face(face: FaceRecord) -> dict[str, Any]:
+    """Everything but how long it took, which is not the same in the next run."""
+    words = dataclasses.asdict(face)
+    del words["seconds"]
+    return words
 
 
 def _words(options: RestoreOptions | OutputOptions) -> dict[str, Any]:

@@ -4,6 +4,7 @@ OpenCV's ``INTER_LANCZOS4`` has the kernel that the upstream tools use, but quan
 pictures and does not widen the kernel when it shrinks a picture, so that fine detail aliases. This one has the
 same kernel (four lobes, edges replicated, weights that sum to one), agrees with OpenCV on enlarging to float
 precision, widens the kernel on shrinking, and works in bands, so that only the result is as large as the result.
+A picture that grows by a whole number is filtered phase by phase, which takes a quarter of the time.
 
 Source: OpenCV ``resize`` documentation (pixel centres at ``(i + 0.5) * ratio - 0.5``, replicated borders);
 Duchon, Lanczos Filtering in One and Two Dimensions, 1979. Compared with OpenCV in tests/unit/pipeline/test_resize.py.
@@ -12,9 +13,11 @@ Duchon, Lanczos Filtering in One and Two Dimensions, 1979. Compared with OpenCV 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,6 +32,9 @@ MAX_BAND = 64
 #: round differently on machines with other core counts.
 CHUNK = 32
 MAX_PRODUCT = 250_000
+
+#: Pictures that grow by a whole number, up to this one, are filtered phase by phase and not by matrix products.
+MAX_PHASES = 8
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -46,18 +52,164 @@ def resize(image: NDArray[Scalar], width: int, height: int) -> NDArray[Scalar]:
     """
     if image.ndim not in {2, 3} or 0 in image.shape:
         raise ValueError(f"a picture is (H, W) or (H, W, C), not {image.shape}")
-    if width < 1 or height < 1:
-        raise ValueError(f"cannot resize to {width} x {height}")
     if (height, width) == image.shape[:2]:
         return np.ascontiguousarray(image).copy()
     pixels = image if image.ndim == 3 else image[:, :, np.newaxis]
+    resampling = Resampling((pixels.shape[1], pixels.shape[0]), (width, height))
     out = np.empty((height, width, pixels.shape[2]), image.dtype)
-    for rows in _bands(pixels.shape[0], height):
-        slab = pixels[rows.source].astype(np.float32)
-        # Rows first: a band then holds no more than its own output rows while columns are done.
-        mixed = _apply(rows.weights, slab)
-        out[rows.target] = _as_type(_columns(mixed, width), out.dtype)
+    for rows in resampling.bands:
+        out[rows] = resampling.in_kind(lambda source: pixels[source], rows)
     return out.reshape((height, width, *image.shape[2:]))
+
+
+class Resampling:
+    """From one size to another, some rows of the result at a time, so that neither picture need be in memory.
+
+    Immutable. Always computed band by band on the same grid, so that the same row has the same bytes whatever rows
+    are asked for together with it, and the bytes that ``resize`` gives.
+
+    Args:
+        source: (width, height) of the picture that is read.
+        target: (width, height) of the result.
+
+    Raises:
+        ValueError: a size below one pixel.
+    """
+
+    def __init__(self, source: tuple[int, int], target: tuple[int, int]) -> None:
+        if min(target) < 1 or min(source) < 1:
+            raise ValueError(f"cannot resize to {target[0]} x {target[1]}")
+        self._is_copy = source == target
+        self._source = source
+        self._phases = None if self._is_copy else _whole_factors(source, target)
+        self._columns = _bands(source[0], target[0])
+        self._rows = _bands(source[1], target[1])
+        self._width = target[0]
+
+    @property
+    def bands(self) -> tuple[slice, ...]:
+        """The grid: rows of the result that cost least when they are asked for together, from the top down."""
+        return tuple(band.target for band in self._rows)
+
+    def needed(self, rows: slice) -> slice:
+        """The source rows that these rows of the result come from."""
+        if self._is_copy:
+            return rows
+        if self._phases is not None:
+            return _around(_sources(rows, self._phases[1]), self._source[1])
+        bands = self._overlapping(rows)
+        return slice(bands[0].source.start, bands[-1].source.stop)
+
+    def __call__(self, read: Callable[[slice], NDArray[Any]], rows: slice) -> NDArray[np.float32]:
+        """These rows of the result: (rows, W, C) float32, a new array, not clipped.
+
+        Args:
+            read: gives source rows, (rows, source W, C) of any number type.
+            rows: within the result, at least one.
+        """
+        if self._is_copy:
+            return np.array(read(rows), np.float32)
+        if self._phases is not None:
+            return self._filtered(lambda y, _: read(y), rows, slice(0, self._width), np.float32)
+        pieces = [self._cut(band, self._band(read(band.source), band), rows) for band in self._overlapping(rows)]
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+    def region(self, read: Callable[[slice, slice], NDArray[Any]], rows: slice, columns: slice) -> NDArray[np.float32]:
+        """As a call gives it, some columns only; ``read`` gives source rows and columns."""
+        if self._is_copy:
+            return np.array(read(rows, columns), np.float32)
+        if self._phases is not None:
+            return self._filtered(read, rows, columns, np.float32)
+        return self(lambda source: read(source, slice(0, self._source[0])), rows)[:, columns]
+
+    def in_kind(self, read: Callable[[slice], NDArray[Scalar]], rows: slice) -> NDArray[Scalar]:
+        """As a call gives it, in the number type that ``read`` gives, as ``resize`` says; not to be written to."""
+        if self._is_copy:
+            return read(rows)
+        if self._phases is not None and (slab := read(self.needed(rows))).dtype == np.uint8:
+            # OpenCV sums in float32 here too and rounds while it is at it.
+            return self._filtered(lambda *_: slab, rows, slice(0, self._width), np.uint8)
+        kinds: list[np.dtype[Scalar]] = []
+
+        def noting(source: slice) -> NDArray[Scalar]:
+            part = read(source)
+            kinds.append(part.dtype)
+            return part
+
+        values = self(noting, rows)
+        return _as_type(values, kinds[0])
+
+    def _filtered(
+        self, read: Callable[[slice, slice], NDArray[Any]], rows: slice, columns: slice, kind: type[Any]
+    ) -> NDArray[Any]:
+        """For whole factors: each of the places that a result's pixel can have between the source's is one filter."""
+        across, down = self._phases or (1, 1)
+        y, x = _sources(rows, down), _sources(columns, across)
+        wide_y, wide_x = _around(y, self._source[1]), _around(x, self._source[0])
+        slab = read(wide_y, wide_x)
+        slab = slab if slab.dtype in _FILTERED else slab.astype(np.float32)
+        inner, channels = (_inside(y, wide_y), _inside(x, wide_x)), slab.shape[2]
+        height, width = y.stop - y.start, x.stop - x.start
+        out = np.empty((height, down, width, across * channels), kind)
+        for i, vertical in enumerate(_kernels(down)):
+            phases = [_phase(slab, horizontal, vertical, kind)[inner] for horizontal in _kernels(across)]
+            # A row's phases side by side, pixel by pixel, are the row: OpenCV is much faster at it than numpy.
+            cv2.merge(phases, dst=out[:, i])
+        whole = out.reshape(height * down, width * across, channels)
+        top, left = y.start * down, x.start * across
+        return whole[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+
+    def _overlapping(self, rows: slice) -> tuple[_Band, ...]:
+        size = self._rows[0].target.stop
+        return self._rows[rows.start // size : -(-rows.stop // size)]
+
+    def _band(self, slab: NDArray[Any], band: _Band) -> NDArray[np.float32]:
+        # Rows first: a band then holds no more than its own output rows while columns are done.
+        mixed = _apply(band.weights, slab.astype(np.float32, copy=False))
+        across = np.ascontiguousarray(mixed.transpose(1, 0, 2))
+        out = np.empty((self._width, *across.shape[1:]), np.float32)
+        for columns in self._columns:
+            out[columns.target] = _apply(columns.weights, across[columns.source])
+        return np.ascontiguousarray(out.transpose(1, 0, 2))
+
+    @staticmethod
+    def _cut(band: _Band, pixels: NDArray[np.float32], rows: slice) -> NDArray[np.float32]:
+        first = band.target.start
+        return pixels[max(0, rows.start - first) : rows.stop - first]
+
+
+class PassingBy:
+    """A copy, at another size, of a picture that is seen once, from the top down; holds the rows it still needs.
+
+    The same bytes as ``resize`` gives of the whole picture.
+    """
+
+    def __init__(self, source: tuple[int, int], target: tuple[int, int], *, channels: int) -> None:
+        self._resampling = Resampling(source, target)
+        self._todo = list(self._resampling.bands)
+        self._copy = np.empty((target[1], target[0], channels), np.float32)
+        self._kept = np.empty((0, source[0], channels), np.float32)
+        self._first = 0
+
+    def add(self, rows: NDArray[np.float32]) -> None:
+        """The next rows, (rows, W, C)."""
+        self._kept = np.concatenate([self._kept, rows])
+        while self._todo and self._resampling.needed(self._todo[0]).stop <= self._first + len(self._kept):
+            band = self._todo.pop(0)
+            self._copy[band] = self._resampling(self._again, band)
+        first = self._resampling.needed(self._todo[0]).start if self._todo else self._first + len(self._kept)
+        if first > self._first:
+            self._kept, self._first = self._kept[first - self._first :].copy(), first
+
+    def _again(self, rows: slice) -> NDArray[np.float32]:
+        return self._kept[rows.start - self._first : rows.stop - self._first]
+
+    @property
+    def copy(self) -> NDArray[np.float32]:
+        """(H, W, C), not clipped; asked for when all rows have gone by."""
+        if self._todo:
+            raise AssertionError("this is a bug: the picture has not gone by in full")
+        return self._copy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -87,15 +239,6 @@ def _chunks(flat: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.lib.stride_tricks.as_strided(flat, shape, strides)
 
 
-def _columns(rows: NDArray[np.float32], width: int) -> NDArray[np.float32]:
-    """(h, W, C) with its columns resampled to (h, width, C)."""
-    across = np.ascontiguousarray(rows.transpose(1, 0, 2))
-    out = np.empty((width, *across.shape[1:]), np.float32)
-    for band in _bands(across.shape[0], width):
-        out[band.target] = _apply(band.weights, across[band.source])
-    return out.transpose(1, 0, 2)
-
-
 def _as_type(values: NDArray[np.float32], dtype: np.dtype[Scalar]) -> NDArray[Scalar]:
     if np.issubdtype(dtype, np.integer):
         limits = np.iinfo(dtype)  # type: ignore[type-var]
@@ -103,7 +246,67 @@ def _as_type(values: NDArray[np.float32], dtype: np.dtype[Scalar]) -> NDArray[Sc
     return values.astype(dtype)
 
 
-@functools.lru_cache(maxsize=8)
+#: Number types that OpenCV filters as they are.
+_FILTERED = (np.uint8, np.uint16, np.float32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Kernel:
+    """The weights of one phase."""
+
+    weights: NDArray[np.float32]
+    anchor: int  #: which of them belongs to the source pixel that the result's pixel lies on
+
+
+def _phase(slab: NDArray[Any], horizontal: _Kernel, vertical: _Kernel, kind: type[Any]) -> NDArray[Any]:
+    filtered = cv2.sepFilter2D(
+        slab,
+        cv2.CV_8U if kind is np.uint8 else cv2.CV_32F,
+        horizontal.weights,
+        vertical.weights,
+        anchor=(horizontal.anchor, vertical.anchor),
+        borderType=cv2.BORDER_REPLICATE,
+    )
+    return filtered.reshape(slab.shape)
+
+
+def _inside(inner: slice, outer: slice) -> slice:
+    return slice(inner.start - outer.start, inner.stop - outer.start)
+
+
+@functools.lru_cache(maxsize=MAX_PHASES)
+def _kernels(factor: int) -> tuple[_Kernel, ...]:
+    """For each of the ``factor`` pixels that one source pixel becomes."""
+    return tuple(_kernel((phase + 0.5) / factor - 0.5) for phase in range(factor))
+
+
+def _kernel(offset: float) -> _Kernel:
+    """Of a result's pixel so far (source px, -0.5 to 0.5) behind a source pixel's centre."""
+    taps = np.arange(1 - LOBES, LOBES + 1) - int(offset < 0)
+    distance = taps - offset
+    weights = np.where(np.abs(distance) < LOBES, np.sinc(distance) * np.sinc(distance / LOBES), 0.0)
+    return _Kernel(weights=(weights / weights.sum()).astype(np.float32), anchor=LOBES - 1 + int(offset < 0))
+
+
+def _whole_factors(source: tuple[int, int], target: tuple[int, int]) -> tuple[int, int] | None:
+    """By which whole numbers (across, down) a picture grows, if it does."""
+    if any(goal % own or goal // own > MAX_PHASES for own, goal in zip(source, target, strict=True)):
+        return None
+    return target[0] // source[0], target[1] // source[1]
+
+
+def _sources(targets: slice, factor: int) -> slice:
+    """The source pixels that become these."""
+    return slice(targets.start // factor, -(-targets.stop // factor))
+
+
+def _around(inner: slice, length: int) -> slice:
+    """With what the kernel reaches beyond."""
+    return slice(max(0, inner.start - LOBES), min(length, inner.stop + LOBES))
+
+
+#: A rendering job uses up to four axes at a time, and several jobs run in one process.
+@functools.lru_cache(maxsize=32)
 def _bands(source: int, target: int) -> tuple[_Band, ...]:
     """The bands that cover one axis, from ``source`` to ``target`` samples."""
     size = _band_size(source / target)

@@ -11,13 +11,18 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pipeline import encode, provenance, vips
-from pipeline.codec import DEFAULT_LIMITS, Encoded, Limits, SourceImage, plan, read
-from pipeline.comparison import over_white, side_by_side
+from pipeline import encode, provenance, scratch, vips
+from pipeline.codec import DEFAULT_LIMITS, Decode, Limits, SourceImage, plan, read
+from pipeline.colour import Plane
+from pipeline.comparison import OverWhite, half_size, over_white, side_by_side
 from pipeline.geometry import output_size
 from pipeline.options import OutputOptions, RestoreOptions
+from pipeline.picture import Picture, resized
 from pipeline.provenance import Evidence
+from pipeline.render import Rendered, quantised, render
+from pipeline.resize import PassingBy
 from pipeline.types import (
+    Canvas,
     Compute,
     FaceCrop,
     FaceRecord,
@@ -29,8 +34,8 @@ from pipeline.types import (
     compute_here,
 )
 
-#: Values of the mask: which hand changed the pixel.
-MASK_UPSAMPLER, MASK_FACE = 128, 255
+#: Part of the encoding's progress that is painting; the rest is compression, which tells nothing.
+RENDERING = 0.5
 
 
 class Restores(Protocol):
@@ -40,7 +45,7 @@ class Restores(Protocol):
 
     def __call__(
         self,
-        image: FloatImage,
+        picture: Picture,
         options: RestoreOptions,
         *,
         on_progress: OnProgress | None = None,
@@ -53,7 +58,7 @@ class Part:
     """One file that was asked for."""
 
     name: str  #: image, mask, comparison, provenance, ``faces/0`` (restored), ``faces/0-before``
-    data: bytes
+    data: scratch.Data
     content_type: str
     extension: str  #: without the dot
 
@@ -91,6 +96,7 @@ def process(
     output: OutputOptions,
     restorer: Restores,
     limits: Limits = DEFAULT_LIMITS,
+    decode: Decode = read,
     on_progress: OnProgress | None = None,
     compute: Compute = compute_here,
 ) -> Outputs:
@@ -102,6 +108,7 @@ def process(
         output: what to hand out, and in which format.
         restorer: the networks.
         limits: what is refused before decoding.
+        decode: how the file becomes a picture; a stranger's is decoded where it can do no harm.
         on_progress: told of every stage, decode and encode included; what it raises stops the work.
         compute: where device work runs.
 
@@ -110,22 +117,48 @@ def process(
         UnsupportedOption, WeightsMissing: the wishes; before any work.
         PipelineError: others, from the networks.
     """
-    clock = _Stopwatch(on_progress)
+    clock = Stopwatch(on_progress)
     restorer.require(options)
     with clock.stage(Stage.DECODE):
-        source = read(data, limits=limits)
-        _require_writable(source, options, output)
-    restoration = restorer(source.working, options, on_progress=on_progress, compute=compute)
+        source = decode(data, limits=limits, page=options.page)
+        # What cannot be written is refused before the networks work for it.
+        width, height = output_size(source.width, source.height, options.scale)
+        wanted = plan(source, width=width, height=height, options=output)
+    restoration = restorer(source.picture, options, on_progress=on_progress, compute=compute)
     with clock.stage(Stage.ENCODE):
-        evidence = _encoded(data, source, restoration, options, output)
-        parts = _parts(evidence)
+        wanted = encode.in_colour(wanted, source, restoration.canvas)
+        beside = _Beside(source, restoration.canvas) if "comparison" in output.outputs else None
+        rendered = render(
+            source,
+            restoration.canvas,
+            space=wanted.space,
+            depth=wanted.depth,
+            alpha=wanted.alpha,
+            on_band=beside.add if beside else None,
+            on_fraction=lambda fraction: clock.on_fraction(Stage.ENCODE, fraction * RENDERING),
+        )
+        source_type = provenance.source_type_of(rendered)
+        input_sha256 = hashlib.sha256(data).hexdigest()
+        deed = provenance.deed(restoration.model, input_sha256=input_sha256, options=options, output=output)
+        encoded = encode.encode(source, rendered, wanted, options=output, source_type=source_type, deed=deed)
+        evidence = Evidence(
+            data=data,
+            source=source,
+            restoration=restoration,
+            encoded=encoded,
+            source_type=source_type,
+            options=options,
+            output=output,
+            warnings=source.notices + restoration.warnings + encoded.notices,
+        )
+        parts = _parts(evidence, rendered, beside)
     return Outputs(
         parts=parts,
         report=Report(
             width=evidence.encoded.width,
             height=evidence.encoded.height,
             megapixels=source.header.megapixels,
-            input_sha256=hashlib.sha256(data).hexdigest(),
+            input_sha256=input_sha256,
             faces=restoration.faces,
             warnings=evidence.warnings,
             seconds={str(stage): took for stage, took in (restoration.seconds | clock.seconds).items()},
@@ -134,33 +167,25 @@ def process(
     )
 
 
-def _require_writable(source: SourceImage, options: RestoreOptions, output: OutputOptions) -> None:
-    """Refuse what cannot be written before the networks work for it."""
-    width, height = output_size(source.width, source.height, options.scale)
-    plan(source, width=width, height=height, options=output)
+class _Beside:
+    """The comparison of a source with its result, made while the result goes by in bands."""
+
+    def __init__(self, source: SourceImage, canvas: Canvas) -> None:
+        final = canvas.width, canvas.height
+        self._size = half_size(*final)
+        self._before = source.picture if source.alpha is None else OverWhite(source.picture, source.alpha)
+        self._after = PassingBy(final, self._size, channels=3)
+
+    def add(self, image: FloatImage, alpha: Plane | None) -> None:
+        """The result's next rows."""
+        self._after.add(over_white(image, alpha))
+
+    def picture(self) -> FloatImage:
+        """Before and after, when all rows have gone by."""
+        return side_by_side(resized(self._before, *self._size), self._after.copy)
 
 
-def _encoded(
-    data: bytes, source: SourceImage, restoration: Restoration, options: RestoreOptions, output: OutputOptions
-) -> Evidence:
-    height, width = restoration.image.shape[:2]
-    wanted = plan(source, width=width, height=height, options=output)
-    rendered = encode.render(source, restoration.image, wanted)
-    source_type = provenance.source_type_of(rendered.altered, restoration)
-    encoded = encode.encode(source, rendered, options=output, source_type=source_type)
-    return Evidence(
-        data=data,
-        source=source,
-        restoration=restoration,
-        encoded=encoded,
-        source_type=source_type,
-        options=options,
-        output=output,
-        warnings=source.notices + restoration.warnings + encoded.notices,
-    )
-
-
-def _parts(evidence: Evidence) -> tuple[Part, ...]:
+def _parts(evidence: Evidence, rendered: Rendered, beside: _Beside | None) -> tuple[Part, ...]:
     wanted = evidence.output.outputs
     parts: list[Part] = []
     if "image" in wanted:
@@ -169,9 +194,9 @@ def _parts(evidence: Evidence) -> tuple[Part, ...]:
             Part(name="image", data=encoded.data, content_type=encoded.content_type, extension=encoded.extension)
         )
     if "mask" in wanted:
-        parts.append(_png("mask", mask(evidence.encoded, evidence.restoration)))
-    if "comparison" in wanted:
-        parts.append(_png("comparison", _bytes_of(_comparison(evidence))))
+        parts.append(_png("mask", rendered.mask))
+    if beside is not None:
+        parts.append(_png("comparison", _bytes_of(beside.picture())))
     if "faces" in wanted:
         for crop in evidence.restoration.crops:
             parts += _faces(crop)
@@ -179,24 +204,6 @@ def _parts(evidence: Evidence) -> tuple[Part, ...]:
         record = provenance.sidecar(evidence)
         parts.append(Part(name="provenance", data=record, content_type="application/json", extension="json"))
     return tuple(parts)
-
-
-def mask(encoded: Encoded, restoration: Restoration) -> vips.Samples:
-    """(H, W, 1) uint8, exact: 0 = the plainly resampled input's samples, 128 = the upsampler's, 255 = a face's.
-
-    At scale 1, 0 is the input's own sample, bit for bit (before a lossy format's coding).
-    """
-    hands = np.where(restoration.changed > 0, np.uint8(MASK_FACE), np.uint8(MASK_UPSAMPLER))
-    return np.where(encoded.altered, hands, np.uint8(0))[:, :, None]
-
-
-def _comparison(evidence: Evidence) -> FloatImage:
-    source, after = evidence.source, evidence.restoration.image
-    if source.alpha is None:
-        return side_by_side(source.working, after)
-    alpha = encode.unit(source.alpha)
-    before = over_white(source.working, alpha)
-    return side_by_side(before, over_white(after, encode.at_size(alpha, after.shape[1], after.shape[0])))
 
 
 def _faces(crop: FaceCrop) -> list[Part]:
@@ -215,12 +222,12 @@ def face_comparisons(outputs: Outputs) -> tuple[Part, ...]:
 
 
 def _beside(outputs: Outputs, name: str) -> vips.Samples:
-    halves = [read(outputs.part(part).data).samples for part in (f"{name}-before", name)]
+    halves = [read(bytes(outputs.part(part).data)).samples for part in (f"{name}-before", name)]
     return np.concatenate(halves, axis=1)
 
 
 def _bytes_of(image: FloatImage) -> vips.Samples:
-    return encode.quantised(image, 8)
+    return quantised(image, 8)
 
 
 def _png(name: str, samples: vips.Samples) -> Part:
@@ -230,7 +237,7 @@ def _png(name: str, samples: vips.Samples) -> Part:
     return Part(name=name, data=data, content_type="image/png", extension="png")
 
 
-class _Stopwatch:
+class Stopwatch:
     """Times our own stages and tells of their begin and end."""
 
     def __init__(self, on_progress: OnProgress | None) -> None:
@@ -239,10 +246,13 @@ class _Stopwatch:
 
     @contextmanager
     def stage(self, stage: Stage) -> Iterator[None]:
-        if self._tell:
-            self._tell(stage, 0.0)
+        self.on_fraction(stage, 0.0)
         started = time.perf_counter()
         yield
         self.seconds[stage] = time.perf_counter() - started
+        self.on_fraction(stage, 1.0)
+
+    def on_fraction(self, stage: Stage, fraction: float) -> None:
+        """Tell how much of a stage is done; this is where ``Cancelled`` comes from."""
         if self._tell:
-            self._tell(stage, 1.0)
+            self._tell(stage, fraction)

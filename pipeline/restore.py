@@ -6,26 +6,19 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import cv2
-import numpy as np
 import torch
 
+from pipeline import plausible
 from pipeline.arch import gfpgan_clean
-from pipeline.arch.networks import Network
+from pipeline.arch.networks import Network, Runs
 from pipeline.batches import in_batches
-from pipeline.device import exact
-from pipeline.errors import BadNetworkOutput
+from pipeline.casting import Casting, Outcome, sample
+from pipeline.geometry import CROP_PX
 from pipeline.tensors import from_batch, to_batch
 from pipeline.types import Compute, FloatImage, Stage
 
-#: A restored face whose values spread less than this, where its input's spread more, is a failure of the network
-#: (half precision is known for black or one-coloured faces).
-FLAT_SPREAD = 0.01
-
-#: How far a restored face may be from its input at PLAUSIBLE_SIDE px, on average over pixels and channels: restoring
-#: changes detail, not where light and dark are. Half of a black-to-white change.
-PLAUSIBLE_SIDE = 16
-PLAUSIBLE_DISTANCE = 0.3
+#: A restored face whose values spread less than this shows no face.
+FLAT = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -34,14 +27,16 @@ class Restored:
 
     image: FloatImage | None
     fault: str | None = None
+    seconds: float = 0.0  #: of the device's time
 
 
 class FaceRestorer:
     """Restores faces with one network. Immutable; ``network`` is called inside device work, so it may load lazily."""
 
-    def __init__(self, network: Callable[[], Network], device: torch.device) -> None:
+    def __init__(self, network: Callable[[], Network], device: torch.device, casting: Casting | None = None) -> None:
         self._network = network
         self._device = device
+        self._casting = casting or Casting()
 
     def __call__(
         self,
@@ -58,61 +53,54 @@ class FaceRestorer:
             OutOfMemory: a single face does not fit.
             WeightsError: the network cannot be loaded.
         """
-        images = in_batches(
+        outcomes = in_batches(
             functools.partial(self._forward, seed=seed, passes=passes),
             crops,
             device=self._device,
             compute=compute,
             stage=Stage.RESTORE,
             passes=passes,
+            key=(self._casting.key, seed, passes),
+            notes=self._casting,
+            on_shared=self._casting.adopt,
             on_fraction=on_fraction,
         )
-        return tuple(_checked(image, crop) for image, crop in zip(images, crops, strict=True))
+        # One face's failure is recorded with it; the picture's other faces are not lost.
+        return tuple(
+            Restored(image=None if one.fault else one.value, fault=one.fault, seconds=seconds)
+            for one, seconds in outcomes
+        )
 
-    def _forward(self, crops: Sequence[FloatImage], *, seed: int | None, passes: int) -> list[FloatImage]:
+    def _forward(self, crops: Sequence[FloatImage], *, seed: int | None, passes: int) -> list[Outcome[FloatImage]]:
         network = self._network()
-        images = list(crops)
-        for _ in range(passes):
-            with exact():
-                batch = to_batch(images, device=self._device, signed=network.signed)
-                images = from_batch(_run(network, batch, seed), signed=network.signed)
-        return images
 
+        def through(runs: Runs, some: Sequence[FloatImage]) -> list[FloatImage]:
+            images = list(some)
+            for _ in range(passes):
+                images = _restored(network, runs, images, self._device, seed=seed)
+            return images
 
-def _run(network: Network, batch: torch.Tensor, seed: int | None) -> torch.Tensor:
-    if seed is None or not network.has_noise:
-        result: torch.Tensor = network.module(batch)
-    else:
-        size = network.module.size
-        result = network.module(batch, noise=gfpgan_clean.seeded_noise(seed, int(size)))  # type: ignore[arg-type]
-    return result
-
-
-def check_restored(image: FloatImage, crop: FloatImage) -> None:
-    """Refuse a result that cannot be the restored crop.
-
-    Raises:
-        BadNetworkOutput: another size, not finite, flat, or far from its input.
-    """
-    if image.shape != crop.shape:
-        raise BadNetworkOutput(f"the network gave {image.shape} for a crop of {crop.shape}")
-    if not np.isfinite(image).all():
-        raise BadNetworkOutput("the network gave values that are not finite")
-    if float(image.std()) < FLAT_SPREAD <= float(crop.std()):
-        raise BadNetworkOutput("the network gave a flat picture")
-    side = (PLAUSIBLE_SIDE, PLAUSIBLE_SIDE)
-    before, after = (cv2.resize(i, side, interpolation=cv2.INTER_AREA) for i in (crop, image))
-    distance = float(np.abs(after - before).mean())
-    if distance > PLAUSIBLE_DISTANCE:
-        raise BadNetworkOutput(
-            f"the network's picture is {distance:.2f} away from its input; {PLAUSIBLE_DISTANCE} allowed"
+        return self._casting.checked(
+            network,
+            through,
+            crops,
+            device=self._device,
+            look=functools.partial(look, network, self._device),
+            fault_of=functools.partial(plausible.fault_of, flat=FLAT),
         )
 
 
-def _checked(image: FloatImage, crop: FloatImage) -> Restored:
-    try:
-        check_restored(image, crop)
-    except BadNetworkOutput as err:
-        # One face's failure is recorded with it; the picture's other faces are not lost.
-        return Restored(image=None, fault=str(err))
-    return Restored(image=image)
+def look(network: Network, device: torch.device, runs: Runs) -> FloatImage:
+    """What a restorer makes of the canary's picture. Device work."""
+    return _restored(network, runs, [sample(CROP_PX)], device, seed=None)[0]
+
+
+def _restored(
+    network: Network, runs: Runs, images: Sequence[FloatImage], device: torch.device, *, seed: int | None
+) -> list[FloatImage]:
+    batch = to_batch(images, device=device, signed=network.signed)
+    if seed is None or not network.has_noise:
+        return from_batch(runs(batch), signed=network.signed)
+    size = network.module.size
+    noise = gfpgan_clean.seeded_noise(seed, int(size))  # type: ignore[arg-type]
+    return from_batch(runs(batch, noise=noise), signed=network.signed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +11,10 @@ import torch
 
 from pipeline.arch import networks
 from pipeline.arch.networks import Network
-from pipeline.device import place
 from pipeline.errors import UnsupportedOption, WeightsMissing
 from pipeline.options import RestoreOptions
 from pipeline.types import Notice
-from pipeline.weights import Kind, WeightEntry, WeightStore
+from pipeline.weights import Kind, Origin, WeightEntry, WeightStore
 
 #: What an unnamed model is, and what stands in for it where the preview pack is allowed.
 DEFAULT_MODEL = "gfpgan-1.4"
@@ -25,6 +25,9 @@ DETECTORS = ("retinaface-resnet50", "retinaface-mobilenet0.25", "preview-detecto
 
 #: Parsers that make masks, best first.
 PARSERS = ("parsenet", "bisenet")
+
+#: Recognisers that tell how alike a face still looks to its original.
+RECOGNISERS = ("arcface",)
 
 #: What ``background=auto`` takes on a GPU; on a CPU it would take minutes, so there it takes Lanczos.
 AUTO_BACKGROUND = "realesrgan-x2plus"
@@ -44,6 +47,7 @@ class Choice:
     restorer: str
     detector: str | None  #: None = not needed (an aligned input)
     parser: str | None  #: None = feathered square
+    recogniser: str | None  #: None = faces are not compared with their originals
     background: str  #: an upsampler or ``none``
     notices: tuple[Notice, ...] = ()
 
@@ -59,7 +63,7 @@ class Shelf:
         self._lock = threading.Lock()
 
     def get(self, name: str) -> Network:
-        """The network of this name, on the device.
+        """The network of this name; what runs it brings it to the device.
 
         Raises:
             WeightsMissing: its file is not here.
@@ -67,7 +71,7 @@ class Shelf:
         """
         with self._lock:
             if name not in self._networks:
-                self._networks[name] = self._loaded(name, self._weights.load(name))
+                self._networks[name] = self._loaded(name, self._weights.load(name), self._hash(name))
             return self._networks[name]
 
     def get_mixed(self, denoise: float) -> Network:
@@ -81,13 +85,16 @@ class Shelf:
                 state, twin = self._weights.load(MIXED), self._weights.load(MIXED_TWIN)
                 mixed = {k: denoise * v.float() + (1 - denoise) * twin[k].float() for k, v in state.items()}
                 self._networks = {k: v for k, v in self._networks.items() if not k.startswith(f"{MIXED}@")}
-                self._networks[key] = self._loaded(MIXED, mixed)
+                identity = f"{self._hash(MIXED)} + {self._hash(MIXED_TWIN)} at {denoise}"
+                self._networks[key] = self._loaded(MIXED, mixed, identity)
             return self._networks[key]
 
-    def _loaded(self, name: str, state: networks.State) -> Network:
+    def _loaded(self, name: str, state: networks.State, identity: str | None) -> Network:
         network = networks.build(self._weights.find(name).architecture, state, name=name)
-        place(network.module, self.device)
-        return network
+        return dataclasses.replace(network, identity=identity)
+
+    def _hash(self, name: str) -> str | None:
+        return self._weights.find(name).sha256
 
     def entry(self, name: str) -> WeightEntry:
         """What is known of the file."""
@@ -116,8 +123,9 @@ class Shelf:
         background = self._background(options)
         return Choice(
             restorer=restorer,
-            detector=None if options.aligned else self._detector(),
+            detector=None if options.aligned else self.detector(),
             parser=None if options.aligned else self._first_present(PARSERS),
+            recogniser=self._first_present(RECOGNISERS),
             background=background,
             notices=notices,
         )
@@ -151,7 +159,12 @@ class Shelf:
         if options.seed is not None and not networks.has_noise(self.entry(restorer).architecture):
             raise UnsupportedOption(f"seed cannot be honoured by {restorer}: it draws no noise; leave seed out")
 
-    def _detector(self) -> str:
+    def detector(self) -> str:
+        """The best detector that is here.
+
+        Raises:
+            WeightsMissing: none is; the message says how to get one.
+        """
         found = self._first_present(DETECTORS)
         if found is None:
             raise WeightsMissing(
@@ -159,6 +172,16 @@ class Shelf:
                 f"(or {DETECTORS[1]}, smaller and faster)"
             )
         return found
+
+    def detector_notices(self, detector: str) -> tuple[Notice, ...]:
+        """What a detection should say of its detector."""
+        if self.entry(detector).origin is not Origin.PREVIEW:
+            return ()
+        detail = (
+            "no released face detector is installed, so this project's own small preview one was used; "
+            f"`photomend models fetch {DETECTORS[0]}` gets the released one"
+        )
+        return (Notice(code="preview_weights", detail=detail),)
 
     def _first_present(self, names: tuple[str, ...]) -> str | None:
         return next((name for name in names if self._weights.is_present(name)), None)

@@ -1,14 +1,20 @@
-"""A picture as its file has it, beside the working copy that the networks see."""
+"""A picture as its file has it; what the networks see of it is made from that when it is needed."""
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pipeline import vips
 from pipeline.colour import ColourSpace, Kind
 from pipeline.formats import Format
 from pipeline.metadata import Metadata
-from pipeline.types import FloatImage, Notice
+from pipeline.tiff import ExtraSample
+from pipeline.types import Notice
+
+if TYPE_CHECKING:
+    from pipeline.picture import Picture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,26 +31,35 @@ class Header:
     palette: bool
     has_profile: bool
     orientation: int  #: EXIF, 1 to 8
+    page: int  #: which one this is; 1 = first
     pages: int
     lossless: bool  #: whether the file's own compression keeps every sample
     compression: str | None  #: libvips' name; TIFF only
+    extra_sample: ExtraSample | None  #: what the alpha channel of a TIFF file means
 
     @property
     def megapixels(self) -> float:
         return self.width * self.height / 1e6
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class SourceImage:
-    """A decoded picture: the file's own samples, and the working sRGB made from their full depth."""
+    """A decoded picture: the file's own samples, never written to; they may lie in memory that another owns."""
 
     header: Header
-    working: FloatImage  #: (H, W, 3) sRGB in [0, 1]
     samples: vips.Samples  #: (H, W, 1, 3 or 4) the colour channels as stored, orientation applied
     alpha: vips.Samples | None  #: (H, W, 1), same depth
     space: ColourSpace  #: of ``samples``
     metadata: Metadata
     notices: tuple[Notice, ...] = ()
+
+    @functools.cached_property
+    def picture(self) -> Picture:
+        """The working sRGB, made from the samples' full depth."""
+        # Here, so that a process that only decodes strangers' files does without OpenCV.
+        from pipeline import picture  # noqa: PLC0415
+
+        return picture.of_samples(self.samples, self.space)
 
     @property
     def width(self) -> int:

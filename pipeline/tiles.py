@@ -14,6 +14,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.picture import Picture
+
 #: Part of the overlap over which neighbours fade into each other, on either side of their common edge; the rest is
 #: context, which is read and thrown away.
 FADE_PART = 0.25
@@ -73,11 +75,11 @@ def padded(length: int, step: int) -> int:
     return math.ceil(length / step) * step
 
 
-def cut(image: NDArray[np.float32], tile: Tile) -> NDArray[np.float32]:
-    """A copy of what the tile reads, mirrored at the picture's right and lower edge where it reads beyond."""
+def cut(picture: Picture, tile: Tile) -> NDArray[np.float32]:
+    """What the tile reads, mirrored at the picture's right and lower edge where it reads beyond."""
     rows, columns = tile.source
-    inside = image[rows, columns]
-    lacking = (max(0, rows.stop - image.shape[0]), max(0, columns.stop - image.shape[1]))
+    lacking = (max(0, rows.stop - picture.height), max(0, columns.stop - picture.width))
+    inside = picture.region(slice(rows.start, rows.stop - lacking[0]), slice(columns.start, columns.stop - lacking[1]))
     # Mirrored without the edge pixel, as Real-ESRGAN does it, where there is more than the edge to mirror.
     enough = inside.shape[0] > lacking[0] and inside.shape[1] > lacking[1]
     mode: Literal["reflect", "edge"] = "reflect" if enough else "edge"

@@ -15,6 +15,8 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.choice import Box
+
 FloatImage = NDArray[np.float32]  #: (H, W, 3) sRGB RGB in [0, 1]
 Mask = NDArray[np.float32]  #: (H, W) in [0, 1]
 Affine = NDArray[np.float64]  #: (2, 3)
@@ -30,6 +32,7 @@ class Stage(StrEnum):
     ALIGN = "align"
     RESTORE = "restore"
     PARSE = "parse"
+    IDENTIFY = "identify"
     UPSAMPLE = "upsample"
     BLEND = "blend"
     ENCODE = "encode"
@@ -39,6 +42,7 @@ class FaceStatus(StrEnum):
     """What became of a face."""
 
     RESTORED = "restored"
+    FOUND = "found"  #: would be restored; of a detection only, which restores nothing
     SKIPPED = "skipped"  #: by the options, or too small or large; its pixels are the background's
     REJECTED = "rejected"  #: a detection that is no face
     FAILED = "failed"  #: the network's output was refused; original pixels kept
@@ -48,8 +52,9 @@ class FaceStatus(StrEnum):
 class Face:
     """One detected face in source pixels."""
 
-    box: tuple[float, float, float, float]  #: x0, y0, x1, y1
-    landmarks: NDArray[np.float32]  #: (5, 2): left eye, right eye, nose, left and right mouth corner, as seen
+    box: Box
+    #: (5, 2): left eye, right eye, nose, left and right mouth corner; left and right as in the face held upright.
+    landmarks: NDArray[np.float32]
     score: float  #: 0 to 1
 
     @property
@@ -59,16 +64,29 @@ class Face:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewFlag:
+    """Why a person should look at a face; see pipeline.review."""
+
+    code: str  #: identity, non_frontal, tiny, colour
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FaceRecord:
     """What a caller learns about one face; JSON-ready through ``dataclasses.asdict``."""
 
-    index: int
-    box: tuple[float, float, float, float]
+    id: str  #: names the face in ``faces``, in this run and others; see pipeline.choice
+    index: int  #: from left to right; of this run only
+    box: Box
     landmarks: tuple[tuple[float, float], ...]
     score: float
     size_px: float
     status: FaceStatus
     reason: str | None = None  #: why not restored
+    yaw_deg: float | None = None  #: about how far it is turned to the side; see pipeline.pose
+    identity: float | None = None  #: similarity of the restored face to the original, -1 to 1; None = not compared
+    review: tuple[ReviewFlag, ...] = ()
+    seconds: float | None = None  #: of the device's time that restoring took; None = not restored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -89,16 +107,58 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Band:
+    """Some rows of a restored picture at its final size, whole or in part."""
+
+    plain: FloatImage  #: the source's, resampled and nothing else; Lanczos leaves [0, 1] by a little
+    image: FloatImage  #: what became of them; the same array where nothing was done
+    changed: Mask  #: where a face's pixels were blended in (0 = background only)
+
+
+class Canvas(Protocol):
+    """A restored picture, painted where it is looked at."""
+
+    @property
+    def width(self) -> int: ...  #: px, final
+
+    @property
+    def height(self) -> int: ...  #: px, final
+
+    def band(self, rows: slice, columns: slice | None = None) -> Band:
+        """These rows, or of them one of the parts that ``touched`` names; cheapest from the top down.
+
+        A row has the same bytes whatever rows are asked for with it.
+
+        Raises:
+            ValueError: rows that the picture does not have.
+        """
+        ...
+
+    def touched(self, rows: slice) -> tuple[slice, ...]:
+        """The columns, from the left, outside of which these rows are the plainly resampled source."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Restoration:
     """One restored picture."""
 
-    image: FloatImage  #: final size
-    changed: Mask  #: final size; where a network's pixels were blended in (0 = background only)
+    canvas: Canvas
     faces: tuple[FaceRecord, ...]
     crops: tuple[FaceCrop, ...]  #: filled when asked for
     warnings: tuple[Notice, ...]
     seconds: dict[Stage, float] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)  #: name, sha256, background, engine, precision, tile_px
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detection:
+    """The faces of a picture that was only looked at."""
+
+    faces: tuple[FaceRecord, ...]
+    warnings: tuple[Notice, ...]
+    seconds: dict[Stage, float]
+    model: dict[str, Any]  #: of the detector: name, sha256, engine, precision
 
 
 class OnProgress(Protocol):

@@ -20,12 +20,13 @@ import io
 import pickle
 import tomllib
 import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -142,11 +143,11 @@ class WeightStore:
             WeightsMissing: there is no such file.
             WeightsCorrupt: another hash, something else than tensors, or a damaged file.
         """
-        # Read once, so that what is unpickled is what was hashed.
-        data = self.path(name).read_bytes()
-        entry = self.find(name)
-        self._compare(entry, hashlib.sha256(data).hexdigest())
-        return unwrap(_tensors_only(data, entry.file), entry.file)
+        path, entry = self.path(name), self.find(name)
+        # Opened once, so that what is unpickled is what was hashed, whatever the name leads to by then.
+        with path.open("rb") as stream:
+            self._compare(entry, hashlib.file_digest(stream, "sha256").hexdigest())
+            return unwrap(_mapped(stream, entry.file), entry.file)
 
     def _place(self, entry: WeightEntry) -> Path:
         folder = preview_folder() if _is_preview(entry) else self.folder
@@ -202,14 +203,26 @@ def read_checkpoint_file(path: Path) -> Any:
     return _tensors_only(path.read_bytes(), path.name)
 
 
-def _tensors_only(data: bytes, file: str) -> Any:
+def _tensors_only(source: bytes | Path, file: str) -> Any:
+    given = source if isinstance(source, Path) else io.BytesIO(source)
+    mapped = isinstance(source, Path)
     try:
         # torch warns of what it is about to refuse; the refusal says it.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)  # noqa: TID251  (its one place)
+            return torch.load(given, map_location="cpu", weights_only=True, mmap=mapped)  # noqa: TID251  (its one place)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as err:
         raise WeightsCorrupt(f"{file} is not a file of tensors: {err}") from err
+
+
+def _mapped(stream: BinaryIO, file: str) -> Any:
+    """The file's content, its tensors mapped from it: memory is taken when they are read, and shared by processes."""
+    own_name = Path(f"/proc/self/fd/{stream.fileno()}")
+    if zipfile.is_zipfile(stream) and own_name.exists():
+        return _tensors_only(own_name, file)
+    # torch's format until 1.5, or no Linux.
+    stream.seek(0)
+    return _tensors_only(stream.read(), file)
 
 
 def _is_preview(entry: WeightEntry) -> bool:

@@ -27,8 +27,8 @@ DEVIATION = (0.229, 0.224, 0.225)
 class FaceParsing(nn.Module):
     """BiSeNet as a stand-in for ParseNet: the same range of values, the same order of classes.
 
-    Convention: forward takes (B, 3, H, W) RGB in [-1, 1], sides multiples of 32, and gives a tuple of one: class
-    scores (B, 19, H, W) in ParseNet's order, so that ``parsenet.FACE_CLASSES`` names the face in both.
+    Convention: forward takes (B, 3, H, W) RGB in [-1, 1], sides multiples of 32, and gives class scores
+    (B, 19, H, W) in ParseNet's order, so that ``parsenet.FACE_CLASSES`` names the face in both.
     State-dict keys are BiSeNet's own.
     """
 
@@ -41,10 +41,10 @@ class FaceParsing(nn.Module):
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
         self.register_buffer("deviation", torch.tensor(DEVIATION)[:, None, None], persistent=False)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, x: Tensor) -> Tensor:
         mean, deviation = self.get_buffer("mean"), self.get_buffer("deviation")
         scores: Tensor = self._forward(self, ((x + 1) / 2 - mean) / deviation)[0]
-        return (scores[:, list(IN_PARSENETS_ORDER)],)
+        return scores[:, list(IN_PARSENETS_ORDER)]
 
 
 def build() -> FaceParsing:

@@ -7,9 +7,10 @@ one's own training loads as the published one does.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from pipeline.arch import (
@@ -24,11 +25,19 @@ from pipeline.arch import (
     upsamplers,
 )
 from pipeline.errors import WeightsCorrupt
+from pipeline.geometry import CROP_PX
 
 State = Mapping[str, Tensor]
 
 #: Names shown when keys do not fit.
 SHOWN_KEYS = 3
+
+
+class Runs(Protocol):
+    """A network on its device, in one engine and precision."""
+
+    def __call__(self, batch: Tensor, **more: Any) -> Tensor:
+        """What it makes of (B, 3, H, W) float32; ``more`` is what its module takes besides. Device work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -42,6 +51,11 @@ class Network:
     scale: int = 1  #: output size / input size
     receptive_px: int = 0  #: how far, in input pixels, an output pixel sees; upsamplers only
     multiple_px: int = 1  #: input sides must be multiples of this; upsamplers only
+    takes_any_size: bool = False  #: else aligned faces of ``input_px``
+    sizes_vary: bool = False  #: each picture gives it a size of its own, so that preparing for one does not pay
+    input_px: int = CROP_PX  #: side of the aligned faces that it is given
+    identity: str | None = None  #: of the weights, by the hashes of their files; None = they are from no file
+    runs: dict[Any, Runs] = field(default_factory=dict, repr=False)  #: ready to run, by engine and precision
 
 
 def build(architecture: str, state: State, *, name: str) -> Network:
@@ -54,13 +68,29 @@ def build(architecture: str, state: State, *, name: str) -> Network:
     if builder is None:
         raise WeightsCorrupt(f"{name}: no network of architecture {architecture!r}; known: {', '.join(BUILDERS)}")
     try:
-        network = builder(state)
+        network = _built(builder, state)
     except (KeyError, IndexError, ValueError) as err:
         raise WeightsCorrupt(
             f"{name}: expected the tensors of {architecture}, but found no fit for {err}; {_likeness(state)}"
         ) from err
     _load(network.module, state, architecture=architecture, name=name)
-    return network
+    make_lean = LEAN.get(architecture)
+    return network if make_lean is None else replace(network, module=make_lean(network.module))
+
+
+def _built(builder: Callable[[State], Network], state: State) -> Network:
+    """The network without values, so that none are drawn that are overwritten at once; they come from ``state``.
+
+    An architecture that computes something of its own when it is made, which no file has, is made with values.
+    """
+    try:
+        with torch.device("meta"):
+            network = builder(state)
+    except NotImplementedError:
+        return builder(state)  # it moves or reads its values, such as facexlib's RetinaFace
+    named = {*network.module.state_dict()}
+    tensors = {**dict(network.module.named_parameters()), **dict(network.module.named_buffers())}
+    return network if named >= tensors.keys() else builder(state)
 
 
 def can_build(architecture: str) -> bool:
@@ -104,8 +134,14 @@ def _load(module: nn.Module, state: State, *, architecture: str, name: str) -> N
                 f"{name}: expected the {len(expected)} tensors of {architecture}, but it {fault} "
                 f"{', '.join(keys[:SHOWN_KEYS])} ({len(keys)} in all); {_likeness(state)}"
             )
-    module.load_state_dict({**expected, **state}, strict=True)
+    # Assigned and not copied: what was mapped from a file stays mapped. A file in half precision runs in full.
+    known = {key: state[key].to(expected[key].dtype) if key in state else _untracked(expected[key]) for key in expected}
+    module.load_state_dict(known, strict=True, assign=True)
     module.eval().requires_grad_(requires_grad=False)
+
+
+def _untracked(counter: Tensor) -> Tensor:
+    return torch.zeros(counter.shape, dtype=counter.dtype)
 
 
 def _gfpgan_clean(state: State) -> Network:
@@ -149,14 +185,16 @@ def _restoreformer(state: State) -> Network:
 
 def _retinaface(backbone: retinaface.Backbone) -> Callable[[State], Network]:
     def builder(_: State) -> Network:
-        return Network(module=retinaface.build(backbone), architecture=f"retinaface-{backbone}")
+        module = retinaface.build(backbone)
+        architecture = f"retinaface-{backbone}"
+        return Network(module=module, architecture=architecture, signed=False, takes_any_size=True, sizes_vary=True)
 
     return builder
 
 
 def _parsenet(state: State) -> Network:
     module = parsenet.build(base_channels=state["encoder.0.conv2d.weight"].shape[0])
-    return Network(module=module, architecture="parsenet")
+    return Network(module=module, architecture="parsenet", input_px=parsenet.INPUT_PX)
 
 
 def _bisenet(_: State) -> Network:
@@ -181,6 +219,7 @@ def _rrdb(state: State) -> Network:
     return Network(
         module=upsamplers.build_rrdb(scale=scale, features=first.shape[0], blocks=blocks, growth=growth),
         architecture="rrdb",
+        takes_any_size=True,
         scale=scale,
         receptive_px=upsamplers.rrdb_receptive_radius(scale=scale, blocks=blocks),
         multiple_px=2 if scale == 2 else 1,
@@ -196,6 +235,7 @@ def _srvgg(state: State) -> Network:
     return Network(
         module=upsamplers.build_srvgg(scale=scale, features=first.shape[0], convolutions=convolutions),
         architecture="srvgg",
+        takes_any_size=True,
         scale=scale,
         receptive_px=upsamplers.srvgg_receptive_radius(convolutions=convolutions),
     )
@@ -245,6 +285,13 @@ BUILDERS: dict[str, Callable[[State], Network]] = {
     "preview": _preview,
     "rrdb": _rrdb,
     "srvgg": _srvgg,
+}
+
+#: What makes of a loaded network one that does the same by fewer operations.
+LEAN: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "parsenet": parsenet.lean,
+    "retinaface-resnet50": retinaface.lean,
+    "retinaface-mobilenet0.25": retinaface.lean,
 }
 
 #: Architectures whose networks add noise.

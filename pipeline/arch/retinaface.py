@@ -14,10 +14,12 @@ the anchors 10 to 256 or the slope 0 that other copies of this network were trai
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from pipeline.compat import foreign
 
@@ -35,7 +37,7 @@ MEAN_BGR = (104.0, 117.0, 123.0)
 
 
 def build(backbone: Backbone) -> nn.Module:
-    """An untrained RetinaFace in eval mode on the CPU.
+    """An untrained RetinaFace in eval mode on the CPU, with the published file's keys; ``lean`` makes of it what runs.
 
     Convention: forward takes (B, 3, H, W) BGR in 0 to 255 minus ``MEAN_BGR`` and gives a tuple of boxes (B, N, 4),
     class probabilities (B, N, 2; with ``network.phase = "train"`` raw scores) and landmarks (B, N, 10), all relative
@@ -45,6 +47,61 @@ def build(backbone: Backbone) -> nn.Module:
         from facexlib.detection.retinaface import RetinaFace  # noqa: PLC0415  (after the shims)
 
         return RetinaFace(network_name=backbone, half=False, device=torch.device("cpu"))
+
+
+#: Where in the values of a lean network an anchor's box, its score (before the sigmoid) and its landmarks are.
+BOX, SCORE, POINTS = slice(0, 4), 4, slice(5, 15)
+
+
+def lean(network: nn.Module) -> nn.Module:
+    """The same as the network's answers in one tensor, by fewer operations; the network is used up.
+
+    Convention: forward takes what ``build`` says and gives (B, N, 15): for each of the anchors a box and landmarks as
+    ``decode_boxes`` and ``decode_landmarks`` take them, and between them the face's score less the background's, of
+    which the sigmoid is the face's probability.
+
+    Batch normalisation is folded into the convolutions, and the three heads of a feature map are one convolution.
+    """
+    return Lean(network).eval().requires_grad_(requires_grad=False)
+
+
+class Lean(nn.Module):
+    """RetinaFace with constant weights, see ``lean``."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.body, self.fpn = network.body, network.fpn
+        self.contexts = nn.ModuleList([network.ssh1, network.ssh2, network.ssh3])
+        heads = zip(network.BboxHead, network.ClassHead, network.LandmarkHead, strict=True)  # type: ignore[arg-type]
+        self.heads = nn.ModuleList([_head(box.conv1x1, score.conv1x1, points.conv1x1) for box, score, points in heads])
+        _fold_norms(self)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        levels = self.fpn([*self.body(pictures).values()])
+        found = [head(context(level)) for head, context, level in zip(self.heads, self.contexts, levels, strict=True)]
+        # Anchor by anchor: (B, anchors * 15, H, W) to (B, H * W * anchors, 15).
+        return torch.cat([one.permute(0, 2, 3, 1).reshape(one.shape[0], -1, POINTS.stop) for one in found], dim=1)
+
+
+def _head(box: nn.Conv2d, score: nn.Conv2d, points: nn.Conv2d) -> nn.Conv2d:
+    """One convolution for the three of a feature map."""
+    head = nn.Conv2d(box.in_channels, len(ANCHOR_SIDES_PX[0]) * POINTS.stop, 1)
+    for name in ("weight", "bias"):
+        # By anchor: 4, 2 and 10 channels each.
+        boxes, classes, landmarks = (
+            getattr(one, name).detach().unflatten(0, (len(ANCHOR_SIDES_PX[0]), -1)) for one in (box, score, points)
+        )
+        joined = torch.cat([boxes, classes[:, 1:] - classes[:, :1], landmarks], dim=1).flatten(0, 1)
+        setattr(head, name, nn.Parameter(joined))
+    return head
+
+
+def _fold_norms(network: nn.Module) -> None:
+    for parent in network.modules():
+        for (name, layer), (norm_name, norm) in pairwise([*parent.named_children()]):
+            if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(parent, name, fuse_conv_bn_eval(layer, norm))
+                setattr(parent, norm_name, nn.Identity())
 
 
 def anchors(height: int, width: int) -> Tensor:

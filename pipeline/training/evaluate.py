@@ -12,7 +12,9 @@ from numpy.random import default_rng
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.detect import FaceDetector
+from pipeline.arch.networks import Network
+from pipeline.detect import FaceDetector, overview
+from pipeline.picture import Drawn
 from pipeline.training.anchors import overlap
 from pipeline.training.degrade import SEVERITIES, Severity, degrade
 from pipeline.training.faces import Faces, evaluation_pair, to_batch
@@ -23,6 +25,8 @@ from pipeline.types import Face, FloatImage, compute_here
 EVALUATION_SEED = 20210111
 #: Score from which a detection counts; the default of ``RestoreOptions.min_score``.
 MIN_SCORE = 0.5
+#: The architecture of the detectors that are compared.
+DETECTOR = "retinaface-mobilenet0.25"
 #: Overlap (IoU) from which two boxes are the same face.
 SAME_FACE_IOU = 0.5
 #: Sides (px) at which a val crop is set into a larger picture, and that picture's side.
@@ -118,7 +122,9 @@ def detector_recall(
 
 def find_faces(network: nn.Module, image: FloatImage) -> list[Face]:
     """What the pipeline's detector, on its copies at several sizes, counts as a face with this network."""
-    found = FaceDetector(lambda: network, torch.device("cpu"))(image, compute=compute_here)
+    height, width = image.shape[:2]
+    detector = FaceDetector(lambda: Network(module=network, architecture=DETECTOR), torch.device("cpu"))
+    found = detector(overview(Drawn(image)), width=width, height=height, compute=compute_here)
     return [face for face in found if face.score >= MIN_SCORE]
 
 

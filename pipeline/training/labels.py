@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.arch.retinaface import build
+from pipeline.arch.retinaface import build, lean
 from pipeline.detect import detect_once
 from pipeline.training.faces import Faces
 from pipeline.training.placement import Label
@@ -31,10 +31,10 @@ class Skipped:
 
 
 def load_detector(tensors: dict[str, Tensor]) -> nn.Module:
-    """A RetinaFace ``mobile0.25`` with these weights, which may carry ``module.`` before their names."""
+    """A lean RetinaFace ``mobile0.25`` with these weights, which may carry ``module.`` before their names."""
     network = build("mobile0.25")
     network.load_state_dict({name.removeprefix("module."): value for name, value in tensors.items()})
-    return network.eval()
+    return lean(network)
 
 
 def find_once(network: nn.Module, image: FloatImage, *, min_score: float) -> list[Face]:

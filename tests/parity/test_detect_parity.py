@@ -10,12 +10,16 @@ from pipeline.arch import networks, retinaface
 from pipeline.codec import read
 from pipeline.compat import foreign
 from pipeline.detect import detect_once
+from pipeline.picture import whole
 from pipeline.weights import WeightStore
 from tests.parity.upstream import randomise_batch_norm
 
 #: Pixels of the source, for boxes and landmarks: float32 in another order. Measured below 1e-3.
 PIXEL_TOLERANCE = 5e-3
 SCORE_TOLERANCE = 1e-4
+
+#: Of the largest value: batch normalisation is folded into the weights. Measured 2e-6.
+RELATIVE = 1e-4
 
 CPU = torch.device("cpu")
 
@@ -41,7 +45,7 @@ def test_a_real_picture_gives_facexlibs_boxes_and_landmarks(shared_dir, photo):
 
         theirs = RetinaFace("mobile0.25", device=CPU)
     theirs.load_state_dict(state)
-    image = read(shared_dir / "photos" / photo).working
+    image = whole(read(shared_dir / "photos" / photo).picture)
     with torch.no_grad():
         expected = theirs.detect_faces(np.ascontiguousarray(image[:, :, ::-1]) * 255, 0.5)
     boxes, landmarks, scores = detect_once(ours, image, device=CPU, threshold=0.5)
@@ -52,7 +56,7 @@ def test_a_real_picture_gives_facexlibs_boxes_and_landmarks(shared_dir, photo):
 
 
 def test_resnet50_with_seeded_weights_gives_facexlibs_raw_outputs():
-    """No trained resnet50 file can be had here, so the network's three outputs are compared before decoding."""
+    """No trained resnet50 file can be had here, so the network's values are compared before decoding."""
     with foreign():
         from facexlib.detection.retinaface import RetinaFace
 
@@ -63,8 +67,15 @@ def test_resnet50_with_seeded_weights_gives_facexlibs_raw_outputs():
     ours = networks.build("retinaface-resnet50", state, name="seeded").module
     picture = torch.rand(1, 3, 96, 128) * 255 - 110
     with torch.no_grad():
-        for mine, expected in zip(ours(picture), theirs(picture), strict=True):
-            assert torch.equal(mine, expected)
+        boxes, probabilities, points = theirs(picture)
+        values = ours(picture)
+        for mine, expected in (
+            (values[..., retinaface.BOX], boxes),
+            (values[..., retinaface.SCORE].sigmoid(), probabilities[..., 1]),
+            (values[..., retinaface.POINTS], points),
+        ):
+            assert expected.std() > 0
+            assert (mine - expected).abs().max() < RELATIVE * expected.abs().max()
 
 
 def test_decoding_is_facexlibs():

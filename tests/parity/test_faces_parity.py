@@ -82,7 +82,7 @@ def test_bisenet_s_scores_are_facexlibs_in_parsenets_order(their_bisenet):
     prepared = torch.from_numpy(((face - bisenet.MEAN) / bisenet.DEVIATION).astype(np.float32)).permute(2, 0, 1)[None]
     with exact():
         theirs = their_bisenet(prepared)[0]
-        mine = ours(to_batch([face], device=torch.device("cpu"), signed=True))[0]
+        mine = ours(to_batch([face], device=torch.device("cpu"), signed=True))
     assert mine.shape == theirs.shape
     for at, part in enumerate(PARSENET_PARTS):
         assert difference(mine[:, at], theirs[:, BISENET_PARTS.index(part)]) < TOLERANCE, part

@@ -14,9 +14,11 @@ from pipeline.codec import read
 from pipeline.detect import detect_once
 from pipeline.geometry import compose, fit_similarity, invert, output_size, scale_of, source_to_output
 from pipeline.parse import soft_mask
+from pipeline.picture import Drawn, whole
 from pipeline.resize import resize
 from pipeline.weights import WeightStore
 from tests.parity.upstream import face_helper
+from tests.unit.pipeline.canvases import pasted
 
 CPU = torch.device("cpu")
 
@@ -48,7 +50,7 @@ def psnr(a, b):
 @pytest.fixture
 def scene(shared_dir):
     """A real picture (8-bit values) with its faces' landmarks."""
-    image = read(shared_dir / "photos" / "whole_Blake_Lively.jpg").working
+    image = whole(read(shared_dir / "photos" / "whole_Blake_Lively.jpg").picture)
     image = eight_bit(image).astype(np.float32) / 255
     store = WeightStore(shared_dir / "weights")
     network = networks.build("retinaface-mobilenet0.25", store.load("retinaface-mobilenet0.25"), name="real").module
@@ -109,13 +111,13 @@ def our_paste(image, landmarks, crops, scale, mask):
                 source_px_per_crop_px=scale_of(crop_to_source),
             )
         )
-    return blend.paste(resize(image, *size), tuple(patches))
+    return pasted(resize(image, *size), patches)
 
 
 def head_labels():
-    """Classes of a round face with hair around it."""
+    """Classes of a face that ends within the crop, where our masks are facexlib's (parse.FRAME_PX)."""
     y, x = np.mgrid[0:512, 0:512]
-    labels = np.where(np.hypot(x - 256, (y - 280) * 0.8) < 170, 1, 17).astype(np.uint8)
+    labels = np.where(np.hypot(x - 256, (y - 256) * 0.8) < 120, 1, 17).astype(np.uint8)
     assert 1 in FACE_CLASSES
     return labels
 
@@ -125,7 +127,7 @@ def test_crops_are_facexlibs_within_one_level(monkeypatch, scene):
     image, landmarks = scene
     crops, _ = upstream_paste(monkeypatch, image, landmarks, 1)
     for points, expected in zip(landmarks, crops, strict=True):
-        assert np.abs(align.crop(image, fit_similarity(points)) - expected).max() <= CROP_TOLERANCE
+        assert np.abs(align.crop(Drawn(image), fit_similarity(points)) - expected).max() <= CROP_TOLERANCE
 
 
 @pytest.mark.shared

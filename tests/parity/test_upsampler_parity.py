@@ -8,17 +8,20 @@ import torch
 
 from pipeline.arch import networks, upsamplers
 from pipeline.compat import foreign
-from pipeline.parse import soft_mask
+from pipeline.parse import BORDER_PX, FRAME_PX, soft_mask
 from pipeline.shelf import MIXED, MIXED_TWIN, Shelf
-from pipeline.types import compute_here
 from pipeline.upsample import BackgroundUpsampler
 from pipeline.weights import WeightStore
 from tests.parity.upstream import randomise_batch_norm
+from tests.unit.pipeline.canvases import enlarged
 
 CPU = torch.device("cpu")
 
 #: RealESRGANer hands out 8 bits.
 EIGHT_BIT = 1.0 / 255
+
+#: Largest difference allowed, relative to the largest value: float32 sums in another order. Measured 1.5e-6.
+SUMMED_OTHERWISE = 1e-5
 
 
 def realesrganer(monkeypatch, module, scale, **more):
@@ -71,17 +74,18 @@ def test_rrdb_gives_realesrganers_picture(monkeypatch, scale, shape):
     wrapped = Residual(network.module, scale).eval()
     picture = textured(*shape)
     expected, _ = realesrganer(monkeypatch, wrapped, scale).enhance(picture[:, :, ::-1], outscale=scale)
-    result, _ = BackgroundUpsampler(
+    upsampler = BackgroundUpsampler(
         lambda: networks.Network(
             module=wrapped, architecture="rrdb", scale=scale, receptive_px=34, multiple_px=network.multiple_px
         ),
         CPU,
-    )(picture.astype(np.float32) / 255, (shape[1] * scale, shape[0] * scale), compute=compute_here)
+    )
+    result, _ = enlarged(upsampler, picture.astype(np.float32) / 255, (shape[1] * scale, shape[0] * scale))
     assert np.abs(result - expected[:, :, ::-1] / 255.0).max() <= 0.51 * EIGHT_BIT
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("denoise", [1.0, 0.3])
+@pytest.mark.parametrize("denoise", [1.0, 0.5, 0.3, 0.0])
 def test_the_real_srvgg_and_its_twin_give_realesrganers_picture(monkeypatch, shared_dir, tmp_path, denoise):
     store = shared_store(shared_dir, tmp_path)
     shelf = Shelf(store, CPU)
@@ -91,9 +95,8 @@ def test_the_real_srvgg_and_its_twin_give_realesrganers_picture(monkeypatch, sha
     upstream = realesrganer(monkeypatch, expected_module, 4, states=states, dni_weight=[denoise, 1 - denoise])
     expected, _ = upstream.enhance(picture[:, :, ::-1], outscale=4)
     monkeypatch.undo()
-    result, _ = BackgroundUpsampler(lambda: shelf.get_mixed(denoise), CPU)(
-        picture.astype(np.float32) / 255, (160, 192), compute=compute_here
-    )
+    upsampler = BackgroundUpsampler(lambda: shelf.get_mixed(denoise), CPU)
+    result, _ = enlarged(upsampler, picture.astype(np.float32) / 255, (160, 192))
     assert np.abs(result - expected[:, :, ::-1] / 255.0).max() <= 0.51 * EIGHT_BIT
 
 
@@ -124,7 +127,8 @@ def test_parsenets_scores_are_facexlibs():
     ours = networks.build("parsenet", theirs.state_dict(), name="seeded").module
     picture = torch.rand(1, 3, 64, 64) * 2 - 1
     with torch.no_grad():
-        assert torch.equal(ours(picture)[0], theirs(picture)[0])
+        expected = theirs(picture)[0]
+        assert (ours(picture) - expected).abs().max() < SUMMED_OTHERWISE * expected.abs().max()
 
 
 def test_the_mask_is_facexlibs():
@@ -138,8 +142,15 @@ def test_the_mask_is_facexlibs():
     mask = np.array(colour, np.float64)[labels]
     mask = cv2.GaussianBlur(cv2.GaussianBlur(mask, (101, 101), 11), (101, 101), 11)
     mask[:10, :] = mask[-10:, :] = mask[:, :10] = mask[:, -10:] = 0
-    # The blur at a quarter of the size: measured 1.02 / 255.
-    assert np.abs(soft_mask(labels) - mask / 255).max() < 2 / 255
+    # The blur at a quarter of the size: measured 1.02 / 255. Near the crop's edge ours fades out, see below.
+    inner = slice(BORDER_PX + FRAME_PX, -BORDER_PX - FRAME_PX)
+    assert np.abs(soft_mask(labels) - mask / 255)[inner, inner].max() < 2 / 255
+
+
+def test_a_mask_that_reaches_the_crop_s_edge_fades_where_facexlibs_ends_in_a_step():
+    """Hair fills many crops to their edge, and facexlib's mask falls there from one to zero within a pixel."""
     everywhere = soft_mask(np.ones((512, 512), np.uint8))
-    assert everywhere[10:-10, 10:-10].min() > 0.999
-    assert everywhere[:10].max() == everywhere[:, -10:].max() == 0
+    inner = slice(BORDER_PX + FRAME_PX, -BORDER_PX - FRAME_PX)
+    assert everywhere[inner, inner].min() > 0.999
+    assert everywhere[:BORDER_PX].max() == everywhere[:, -BORDER_PX:].max() == 0
+    assert max(np.abs(np.diff(everywhere, axis=axis)).max() for axis in (0, 1)) < 0.04

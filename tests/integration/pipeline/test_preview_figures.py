@@ -99,3 +99,8 @@ def test_the_large_faces_of_whole_photos_are_found(name, finder, real, shared_di
 
     assert truth
     assert len(evaluate.matches(truth, answer)) == len(truth)
+
+
+@pytest.mark.parametrize(("name", "faces"), [("group_6_faces.jpg", 6), ("group_solvay_1927_gray.jpg", 18)])
+def test_a_group_s_faces_are_found_at_every_size(name, faces, finder, shared_dir):
+    assert len(evaluate.find_faces(finder, picture(shared_dir / "photos" / name))) == faces

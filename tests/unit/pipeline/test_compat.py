@@ -19,6 +19,10 @@ with foreign():
     from realesrgan.archs.srvgg_arch import SRVGGNetCompact
     from gfpgan.archs.gfpganv1_clean_arch import GFPGANv1Clean
     RetinaFace("resnet50", device="cpu")
+import importlib.util, sys
+assert "torchvision.ops" in sys.modules
+assert not [name for name in sys.modules if name.startswith("torch._dynamo")], "nobody needs torch's compiler"
+assert importlib.util.find_spec("torch._dynamo").origin, "it is there all the same"
 """
 
 

@@ -2,62 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import pytest
-import torch
 
-from pipeline.arch import gfpgan_clean, gfpgan_original, restoreformer
 from pipeline.errors import UnsupportedOption
 from pipeline.options import RestoreOptions
-from pipeline.restorer import Restorer
 from pipeline.types import FaceStatus
-from pipeline.weights import LOCAL_FILE, WeightStore
-
-NARROW = {"narrow": 0.0625, "multiplier": 1, "style": 8}
-
-#: Name, architecture, a network as small as it goes at 512 px, and whether it adds noise.
-RESTORERS = {
-    "gfpgan-1": ("gfpgan-original", lambda: gfpgan_original.GFPGANv1(512, **NARROW), True),
-    "mine": ("gfpgan-bilinear", lambda: gfpgan_original.GFPGANv1(512, **NARROW, resampling="bilinear"), True),
-    "gfpgan-1.4": ("gfpgan-clean", lambda: gfpgan_clean.GFPGANv1Clean(512, **NARROW), True),
-    "restoreformer": (
-        "restoreformer",
-        lambda: restoreformer.RestoreFormer(
-            restoreformer.Shape(widths=(32,) * 6, first=32, blocks=1, latent=8, code=8, codes=16)
-        ),
-        False,
-    ),
-}
+from tests.unit.pipeline import seeded
+from tests.unit.pipeline.canvases import OfArrays
 
 
-def calmed(module):
-    """Seeded, with noise that shows and outputs about the gray of the input: a plausible restoration of it."""
-    torch.manual_seed(11)
-    with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            if parameter.shape == (1,):
-                parameter.fill_(0.3)
-            elif "to_rgb" in name and name.endswith("modulated_conv.weight"):
-                parameter.mul_(0.05)
-            elif name == "decoder.conv_out.weight":
-                parameter.mul_(0.3)
-    return module
-
-
-@pytest.fixture(scope="module", params=RESTORERS)
+@pytest.fixture(scope="module", params=seeded.RESTORERS)
 def model(request, tmp_path_factory):
     """A restorer's name, whether it has noise, and a ``Restorer`` whose folder has its weights."""
-    folder = tmp_path_factory.mktemp("weights")
-    architecture, build, has_noise = RESTORERS[request.param]
-    torch.save({"params_ema": calmed(build()).state_dict()}, folder / "mine.pth")
-    digest = hashlib.sha256((folder / "mine.pth").read_bytes()).hexdigest()
-    (folder / LOCAL_FILE).write_text(
-        f'[[local]]\nname = "{request.param}"\nkind = "restorer"\nfile = "mine.pth"\nsha256 = "{digest}"\n'
-        f'architecture = "{architecture}"\nlabel = "seeded"\n'
-    )
-    return request.param, has_noise, Restorer.load(WeightStore(folder), device="cpu")
+    name = request.param
+    store = seeded.store(tmp_path_factory.mktemp("weights"), name)
+    return name, seeded.RESTORERS[name][2], OfArrays.load(store, device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline import geometry
 from pipeline.align import OUTSIDE_RGB, crop, warp
+from pipeline.picture import Drawn
 from pipeline.resize import resize
 
 #: float64 throughout.
@@ -90,16 +91,16 @@ def test_output_sizes_round_halves_up(width, height, scale, expected):
 
 def test_a_crop_beyond_the_picture_is_grey_there_and_right_elsewhere():
     image = np.full((100, 100, 3), 0.9, np.float32)
-    cut = crop(image, similarity(0, 2, 256, 0))
+    cut = crop(Drawn(image), similarity(0, 2, 256, 0))
     assert np.allclose(cut[100, 300], 0.9, atol=1e-5)
     assert np.allclose(cut[100, 100], OUTSIDE_RGB, atol=1e-5)
-    assert np.allclose(crop(image, similarity(0, 1, 5000, 5000)), OUTSIDE_RGB)
+    assert np.allclose(crop(Drawn(image), similarity(0, 1, 5000, 5000)), OUTSIDE_RGB)
 
 
 def test_a_crop_reads_only_its_region_of_a_huge_picture():
     """40,000 px are more than OpenCV warps; the picture is a view that takes no memory."""
     image = np.lib.stride_tricks.as_strided(np.full(3, 0.25, np.float32), (40_000, 40_000, 3), (0, 0, 4))
-    cut = crop(image, similarity(0, 0.2, -7000, -7000))
+    cut = crop(Drawn(image), similarity(0, 0.2, -7000, -7000))
     assert cut.shape == (512, 512, 3)
     assert np.allclose(cut, 0.25)
 
@@ -109,7 +110,7 @@ def test_a_crop_equals_opencvs_warp_of_the_whole_picture():
     image = cv2.GaussianBlur(image, (0, 0), 1.5)
     matrix = similarity(20, 2.3, -250, -200)
     expected = cv2.warpAffine(image, matrix, (512, 512), borderMode=cv2.BORDER_CONSTANT, borderValue=OUTSIDE_RGB)
-    assert np.abs(crop(image, matrix) - expected).max() < 2 / 255
+    assert np.abs(crop(Drawn(image), matrix) - expected).max() < 2 / 255
 
 
 def test_shrinking_warps_do_not_alias():
@@ -123,6 +124,15 @@ def test_inputs_are_not_written_to():
     matrix = similarity(20, 2.3, -50, -20)
     image.setflags(write=False)
     matrix.setflags(write=False)
-    crop(image, matrix)
+    crop(Drawn(image), matrix)
     geometry.invert(matrix)
     geometry.fit_similarity(np.array(geometry.FFHQ_TEMPLATE, np.float32))
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_a_turned_picture_s_pixels_are_found_where_they_came_from(turns):
+    picture = np.arange(5 * 7).reshape(5, 7)
+    turned = np.rot90(picture, turns)
+    y, x = np.indices(turned.shape)
+    back = geometry.apply(geometry.turned_back(turns, 7, 5), np.stack([x.ravel(), y.ravel()], axis=1))
+    assert np.array_equal(picture[back[:, 1].astype(int), back[:, 0].astype(int)], turned.ravel())

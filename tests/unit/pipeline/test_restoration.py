@@ -13,9 +13,11 @@ from PIL import Image
 from pipeline.codec import read
 from pipeline.errors import Cancelled, TruncatedImage, UnsupportedOption
 from pipeline.options import OutputOptions, RestoreOptions
+from pipeline.picture import whole
 from pipeline.resize import resize
 from pipeline.restoration import process
 from pipeline.types import FaceCrop, FaceRecord, FaceStatus, Notice, Restoration, Stage, compute_here
+from tests.unit.pipeline.canvases import Finished
 from tests.unit.pipeline.corpus import LOSSLESS, levels, saved
 
 EVERYTHING = OutputOptions(outputs=("image", "faces", "comparison", "mask", "provenance"))
@@ -32,19 +34,19 @@ class Lighten:
         if options.model == "restoreformer":
             raise UnsupportedOption("not here")
 
-    def __call__(self, image, options, *, on_progress=None, compute=compute_here):
-        height, width = round(image.shape[0] * options.scale), round(image.shape[1] * options.scale)
-        final = resize(image, width, height)
+    def __call__(self, picture, options, *, on_progress=None, compute=compute_here):
+        height, width = round(picture.height * options.scale), round(picture.width * options.scale)
+        plain = resize(whole(picture), width, height)
+        final = plain.copy()
         final[BOX] += self.amount
         changed = np.zeros((height, width), np.float32)
         changed[BOX] = 1
         crop = np.zeros((512, 512, 3), np.float32)
         return Restoration(
-            image=final,
-            changed=changed,
+            canvas=Finished(plain=plain, image=final, changed=changed),
             faces=(
                 FaceRecord(
-                    index=0, box=(6, 4, 20, 12), landmarks=((1, 2),) * 5, score=0.9, size_px=14,
+                    id="m5g5g", index=0, box=(6, 4, 20, 12), landmarks=((1, 2),) * 5, score=0.9, size_px=14,
                     status=FaceStatus.RESTORED,
                 ),
             ),
@@ -123,7 +125,9 @@ def test_an_unchanged_picture_is_not_labelled_as_made_by_a_network():
 def test_every_stage_of_ours_is_told_and_timed():
     told = []
     outputs = run(on_progress=lambda stage, fraction: told.append((stage, fraction)))
-    assert told == [(Stage.DECODE, 0.0), (Stage.DECODE, 1.0), (Stage.ENCODE, 0.0), (Stage.ENCODE, 1.0)]
+    assert told == [
+        (Stage.DECODE, 0.0), (Stage.DECODE, 1.0), (Stage.ENCODE, 0.0), (Stage.ENCODE, 0.5), (Stage.ENCODE, 1.0)
+    ]  # fmt: skip
     assert set(outputs.report.seconds) == {"decode", "restore", "encode"}
 
 

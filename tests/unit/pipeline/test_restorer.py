@@ -16,11 +16,14 @@ from pipeline.arch import upsamplers
 from pipeline.arch.networks import Network
 from pipeline.errors import Cancelled, UnsupportedOption, WeightsMissing
 from pipeline.options import RestoreOptions
+from pipeline.picture import Drawn
 from pipeline.resize import resize
 from pipeline.restorer import Restorer
 from pipeline.shelf import Shelf
+from pipeline.tone import is_toned
 from pipeline.types import Face, FaceStatus, Stage
 from pipeline.weights import LOCAL_FILE, WeightStore
+from tests.unit.pipeline.canvases import OfArrays
 from tests.unit.pipeline.test_networks_at_work import Does, in_turn, picture, sepia
 
 CPU = torch.device("cpu")
@@ -65,7 +68,7 @@ def faces(monkeypatch):
 def restorer(weights, what=lambda x: x * 0.8):
     shelf = Shelf(weights, CPU)
     shelf._networks["gfpgan-1.4"] = Network(module=Does(what), architecture="gfpgan-clean")
-    return Restorer(shelf)
+    return OfArrays(shelf)
 
 
 def none(**more):
@@ -148,6 +151,18 @@ def test_a_grey_picture_stays_exactly_grey(weights, faces, background):
 def test_a_sepia_picture_keeps_its_tone(weights, faces):
     faces.append(a_face(60, 50))
     image = sepia(picture(200, 220)[:, :, 0])
+    result = restorer(weights, lambda x: x * 0.8 + torch.tensor([0.1, -0.1, 0.05])[None, :, None, None])(image, none())
+    shift = result.image - image
+    assert np.abs(shift).max() > 0.02
+    assert np.abs(shift - shift[:, :, :1]).max() < 1e-6
+
+
+def test_a_colour_target_beside_a_sepia_print_colours_no_face(weights, faces):
+    """Archives scan with a strip of colours; it makes the picture a coloured one, but not the face."""
+    faces.append(a_face(60, 50))
+    image = sepia(picture(200, 420)[:, :, 0])
+    image[:, 340:] = picture(200, 80, 5)
+    assert not is_toned(image)
     result = restorer(weights, lambda x: x * 0.8 + torch.tensor([0.1, -0.1, 0.05])[None, :, None, None])(image, none())
     shift = result.image - image
     assert np.abs(shift).max() > 0.02
@@ -276,6 +291,67 @@ def test_without_a_detector_it_says_which_to_fetch(weights, tmp_path):
     restorer(weights).require(RestoreOptions(aligned=True))
 
 
+def test_a_face_is_told_with_its_yaw_its_seconds_and_why_to_look_at_it(weights, faces):
+    faces += [a_face(10, 60), a_face(150, 60, 30), a_face(200, 10, 60, score=0.4)]
+    large, tiny, no_face = restorer(weights)(picture(240, 300), none()).faces
+    assert (large.yaw_deg, large.review, large.identity) == (0.0, (), None)
+    assert large.seconds > 0
+    assert [flag.code for flag in tiny.review] == ["tiny"]
+    assert (no_face.review, no_face.seconds) == ((), None)
+
+
+def test_faces_are_compared_with_their_originals_where_the_recogniser_is_installed(weights, faces, tmp_path):
+    """The vector is the face's mean colour here, so a face that becomes its negative is somebody else."""
+
+    class MeanColour(nn.Module):
+        def forward(self, x):
+            return nn.functional.normalize(x.mean(dim=(2, 3)), dim=1)
+
+    (tmp_path / "arcface.pth").write_bytes((tmp_path / "gfpgan-1.4.pth").read_bytes())
+    row = (tmp_path / LOCAL_FILE).read_text().split("\n\n")[0]
+    row = row.replace("gfpgan-1.4", "arcface").replace('"restorer"', '"recogniser"').replace("gfpgan-clean", "arcface")
+    (tmp_path / LOCAL_FILE).write_text((tmp_path / LOCAL_FILE).read_text() + "\n" + row)
+    faces += [a_face(10, 60), a_face(160, 60)]
+    run = restorer(WeightStore(tmp_path), in_turn(lambda x: x * 0.8, lambda x: -x * 0.3))
+    run._shelf._networks["arcface"] = Network(module=MeanColour(), architecture="arcface")
+    image = 0.25 + 0.25 * picture(240, 320)
+    told = run(image, none(gray="allow-color"))
+    alike, other = told.faces
+    assert alike.identity > 0.99
+    assert other.identity < 0
+    assert [flag.code for flag in other.review] == ["identity"]
+    assert told.model["recogniser"]["name"] == "arcface"
+    assert run(image, none(strength=0)).faces[0].identity is None
+
+
+def test_a_detection_needs_the_detector_alone_and_tells_what_would_become_of_each_face(weights, faces, tmp_path):
+    (tmp_path / "gfpgan-1.4.pth").unlink()
+    faces += [a_face(60, 50), a_face(160, 50, score=0.4)]
+    run, image = restorer(weights), Drawn(picture(240, 300))
+    run.require_detector()
+    told = []
+    detection = run.find(image, RestoreOptions(), on_progress=lambda stage, _: told.append(stage))
+    assert [(f.status, f.reason) for f in detection.faces] == [
+        (FaceStatus.FOUND, None),
+        (FaceStatus.REJECTED, "score 0.40 is below 0.5"),
+    ]
+    assert set(told) == set(detection.seconds) == {Stage.DETECT}
+    assert detection.model["name"] == "retinaface-mobilenet0.25"
+    assert detection.warnings == ()
+    chosen = run.find(image, RestoreOptions(faces=(detection.faces[0].id,)))
+    assert [f.id for f in chosen.faces] == [f.id for f in detection.faces]
+
+
+def test_a_detection_says_when_it_had_to_use_the_preview_detector(tmp_path, faces):
+    run = Restorer.load(WeightStore(tmp_path, allow_preview=True), device="cpu")
+    assert [n.code for n in run.find(Drawn(picture(60, 80)), RestoreOptions()).warnings] == [
+        "preview_weights",
+        "no_faces",
+    ]
+    with pytest.raises(WeightsMissing, match="models fetch retinaface-resnet50"):
+        Restorer.load(WeightStore(tmp_path), device="cpu").require_detector()
+
+
 def test_available_lists_what_is_here_with_its_hash(weights):
     names = {m["name"]: m for m in restorer(weights).available()}
     assert set(names) == {
@@ -297,7 +373,7 @@ def test_an_unknown_device_is_refused(weights):
 def test_the_preview_pack_leaves_face_free_pictures_alone(tmp_path, name):
     data = pytest.importorskip("skimage.data")
     image = (getattr(data, name)()[:, :, :3] / np.float32(255)).astype(np.float32)
-    result = Restorer.load(WeightStore(tmp_path, allow_preview=True), device="cpu")(image, none())
+    result = OfArrays.load(WeightStore(tmp_path, allow_preview=True), device="cpu")(image, none())
     restored = [f for f in result.faces if f.status is FaceStatus.RESTORED]
     assert restored == []
     assert np.array_equal(result.image, image)
@@ -312,7 +388,7 @@ def test_a_seed_reaches_the_noise(weights):
 
     shelf = Shelf(weights, CPU)
     shelf._networks["gfpgan-1.4"] = Network(module=Noisy(), architecture="gfpgan-clean", has_noise=True)
-    image, run = picture(64, 64), Restorer(shelf)
+    image, run = picture(64, 64), OfArrays(shelf)
     first, again, other = (run(image, none(aligned=True, seed=s)).image for s in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)

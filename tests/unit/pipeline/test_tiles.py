@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline import tiles
+from pipeline.picture import Drawn
 
 
 @pytest.mark.parametrize("height", [1, 5, 64, 65, 200])
@@ -35,7 +36,7 @@ def test_a_local_operation_by_tiles_is_the_same_operation(shape):
     # 6 px of view, the fade's quarter on top: (1 - FADE_PART) * 9 > 6.
     canvas = np.zeros((shape[0] * 2, shape[1] * 2, 3), np.float32)
     for tile in tiles.plan(*shape, tile_px=32, overlap_px=9):
-        tiles.add_tile(canvas, blurred(tiles.cut(image, tile)), tile, scale=2)
+        tiles.add_tile(canvas, blurred(tiles.cut(Drawn(image), tile)), tile, scale=2)
     assert np.abs(canvas - blurred(image)).max() < 1e-5
 
 
@@ -44,7 +45,7 @@ def test_too_little_overlap_shows():
     image = np.random.default_rng(0).random((100, 100, 3), dtype=np.float32)
     canvas = np.zeros((200, 200, 3), np.float32)
     for tile in tiles.plan(100, 100, tile_px=32, overlap_px=0):
-        tiles.add_tile(canvas, blurred(tiles.cut(image, tile)), tile, scale=2)
+        tiles.add_tile(canvas, blurred(tiles.cut(Drawn(image), tile)), tile, scale=2)
     assert np.abs(canvas - blurred(image)).max() > 0.02
 
 
@@ -54,10 +55,10 @@ def test_edges_lie_on_the_networks_step_and_the_rest_is_mirrored():
         for span in (tile.rows, tile.columns):
             assert all(v % 2 == 0 for v in (span.start, span.stop, span.read_start, span.read_stop))
     image = np.arange(7 * 9 * 3, dtype=np.float32).reshape(7, 9, 3)
-    last = tiles.cut(image, plan[-1])
+    last = tiles.cut(Drawn(image), plan[-1])
     assert np.array_equal(last[-1], last[-3])
     assert np.array_equal(
-        tiles.cut(image[:1, :1], tiles.plan(1, 1, tile_px=4, overlap_px=0, step=2)[0])[1, 1], image[0, 0]
+        tiles.cut(Drawn(image[:1, :1]), tiles.plan(1, 1, tile_px=4, overlap_px=0, step=2)[0])[1, 1], image[0, 0]
     )
 
 

@@ -176,3 +176,20 @@ def test_the_shipped_list_is_valid_toml_with_unique_names():
 def test_the_real_detector_matches_its_published_hash(shared_dir):
     store = WeightStore(shared_dir / "weights")
     assert store.verify("retinaface-mobilenet0.25") == store.find("retinaface-mobilenet0.25").sha256
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells what is mapped")
+def test_weights_are_mapped_from_their_file_and_not_copied(tmp_path):
+    state = upsamplers.build_srvgg(scale=2, features=32, convolutions=2).state_dict()
+    store = put(tmp_path, saved(state))
+    network = networks.build("srvgg", store.load("mine"), name="mine")
+    assert str(tmp_path / "mine.pth") in Path("/proc/self/maps").read_text()
+    assert all(torch.equal(value, state[key]) for key, value in network.module.state_dict().items())
+
+
+def test_a_file_of_torch_s_old_format_loads_as_well(tmp_path):
+    buffer = io.BytesIO()
+    state = small_srvgg().state_dict()
+    torch.save(state, buffer, _use_new_zipfile_serialization=False)
+    loaded = put(tmp_path, buffer.getvalue()).load("mine")
+    assert all(torch.equal(loaded[key], state[key]) for key in state)

@@ -1,0 +1,171 @@
+"""OpenVINO: networks exported from torch once and compiled for this CPU. The only module that knows the library.
+
+Measured on two cores of Zen 4 (avx512_bf16): GFPGAN 1.0 s a face in bfloat16 where torch takes 1.4, and 2.0 in float32
+where torch takes 3.3; see ``choice.PREFERS_TORCH`` for the networks that it does not make faster.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.arch.networks import Network, Runs
+from pipeline.compat import foreign
+from pipeline.engines.exported import Exports, key
+from pipeline.engines.port import EngineName, EngineUnfit
+from pipeline.precision import Precision
+
+#: How OpenVINO calls the precisions that it is asked for.
+HINTS = {Precision.FLOAT32: "f32", Precision.BFLOAT16: "bf16"}
+
+#: Part of the cache's key: raised whenever the networks' code changes what is exported.
+EXPORT_VERSION = 1
+
+#: Side (px) of the tile that an upsampler is exported with; it takes any other as well.
+EXPORT_TILE_PX = 64
+
+#: How many kernels a network keeps to which every picture's size is new. OpenVINO by itself keeps 5,000: with the
+#: ResNet-50 RetinaFace 100 pictures of as many sizes took 370 MB that stayed.
+KEPT_KERNELS = 256
+
+#: Characters of OpenVINO's own reasons that are told; they run to pages.
+SHOWN_REASON = 300
+
+#: An entry's file; its weights lie beside it.
+MODEL = "model.xml"
+
+
+class OpenVino:
+    """The ``Engine`` over OpenVINO on the CPU. One inference at a time, on the thread that asks, with all its cores."""
+
+    name = EngineName.OPENVINO
+    takes_noise = False  # noise maps as inputs cost a tenth of the speed; a seeded restoration runs by torch
+
+    def __init__(self, device: torch.device, *, cache: Path | None) -> None:
+        """``cache`` is the folder in which exported networks are kept; None = they are exported in each process."""
+        self._device = device
+        self._exports = Exports.under(cache) if cache else None
+        self._core: Any = None
+
+    @property
+    def version(self) -> str:
+        try:
+            return importlib.metadata.version("openvino")
+        except importlib.metadata.PackageNotFoundError:
+            return ""
+
+    def missing(self) -> str | None:
+        if self._device.type != "cpu":
+            return "it is used on CPUs only"
+        if importlib.util.find_spec("openvino") is None:
+            return "the openvino package is not installed: pip install 'photomend[openvino]'"
+        return None
+
+    def load(self, network: Network, precision: Precision) -> Runs:
+        """The network, compiled.
+
+        Raises:
+            EngineUnfit: no weights file stands behind it, or OpenVINO does not know one of its operations.
+        """
+        if network.identity is None:
+            raise EngineUnfit("a network without a weights file is not exported")
+        if precision not in HINTS:
+            raise EngineUnfit(f"{precision} is not one of this engine's precisions")
+        try:
+            model = self._model(network, network.identity)
+            side = -1 if network.takes_any_size else network.input_px
+            model.reshape([1, 3, side, side])
+            # One request at a time: a second stream would share the cores and gain nothing.
+            settings = {
+                "INFERENCE_PRECISION_HINT": HINTS[precision],
+                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+                "NUM_STREAMS": 1,
+                "PERFORMANCE_HINT": "LATENCY",
+            }
+            if network.sizes_vary:
+                settings["CPU_RUNTIME_CACHE_CAPACITY"] = KEPT_KERNELS
+            return _Compiled(self._library().compile_model(model, "CPU", settings))
+        except _failures() as err:
+            raise EngineUnfit(f"OpenVINO cannot run {network.architecture}: {_one_line(err)}") from err
+
+    def _library(self) -> Any:
+        if self._core is None:
+            import openvino  # noqa: PLC0415  (an extra, and half a second)
+
+            self._core = openvino.Core()
+        return self._core
+
+    def _model(self, network: Network, identity: str) -> Any:
+        if self._exports is None:
+            return _export(network)
+        words = {
+            "weights": identity,
+            "architecture": network.architecture,
+            "input": [network.input_px, network.takes_any_size],
+            "torch": torch.__version__,
+            "openvino": self.version,
+            "export": EXPORT_VERSION,
+        }
+        entry = self._exports.find(name := key(words))
+        if entry is None:
+            model = _export(network)
+            entry = self._exports.add(name, lambda place: _save(model, place))
+            if entry is None:
+                return model
+        # From the file in any case: its weights are mapped and not copied, and stay shared between processes.
+        return self._library().read_model(entry / MODEL)
+
+
+class _Compiled:
+    def __init__(self, compiled: Any) -> None:
+        self._request = compiled.create_infer_request()
+
+    def __call__(self, batch: Tensor, **_: Any) -> Tensor:
+        # One by one: a batch gains nothing on a CPU, and a picture's result must not depend on its neighbours.
+        made = [self._infer(one) for one in np.ascontiguousarray(batch.numpy())]
+        return torch.from_numpy(np.stack(made))
+
+    def _infer(self, one: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        result = self._request.infer([one[None]], share_inputs=True)[0]
+        return np.asarray(result[0], np.float32)
+
+
+def _export(network: Network) -> Any:
+    # foreign(): tracing warns of shapes that it takes for constants, which they are here.
+    with foreign(), torch.no_grad():
+        # Not openvino.convert_model, which does the same, is slower and reports each use to its makers.
+        from openvino.frontend import FrontEndManager  # noqa: PLC0415  (an extra)
+        from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder  # noqa: PLC0415  (an extra)
+
+        side = EXPORT_TILE_PX if network.takes_any_size else network.input_px
+        example = torch.zeros(1, 3, side, side)
+        traced = torch.jit.trace(network.module, example, check_trace=False)
+        front_end = FrontEndManager().load_by_framework("pytorch")
+        # Kept by name: OpenVINO calls into it, and does not keep it alive.
+        decoder = TorchScriptPythonDecoder(traced, example_input=example)
+        return front_end.convert(front_end.load(decoder))
+
+
+def _save(model: Any, place: Path) -> None:
+    import openvino  # noqa: PLC0415  (an extra)
+
+    # As float32, whatever it is compiled to: one file serves every precision.
+    openvino.save_model(model, place / MODEL, compress_to_fp16=False)
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What compiling raises, and what tracing and the export raise besides."""
+    from openvino import frontend  # noqa: PLC0415  (an extra)
+
+    own = frontend.GeneralFailure, frontend.NotImplementedFailure, frontend.OpConversionFailure
+    return RuntimeError, ValueError, TypeError, frontend.OpValidationFailure, *own
+
+
+def _one_line(err: Exception) -> str:
+    return " ".join(str(err).split())[:SHOWN_REASON] or type(err).__name__

@@ -1,0 +1,162 @@
+"""From a canvas to the samples that a file will hold and the exact map of what was changed, a band at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import scratch, transparency, vips
+from pipeline.colour import ColourSpace, Kind, carry, unit
+from pipeline.picture import BAND_ROWS, bands, rows_of
+from pipeline.resize import Resampling
+from pipeline.source import SourceImage
+from pipeline.types import Band, Canvas, FloatImage
+
+#: Values of the mask: which hand changed the pixel. 0 = none.
+MASK_UPSAMPLER, MASK_FACE = 128, 255
+
+#: Rows of the plainly resampled source that are made at a time: the more, the less of it is read twice. Whole bands.
+PLAIN_ROWS = 4 * BAND_ROWS
+
+#: Channels of a gray source's result that differ by more than this are colour, not rounding.
+_COLOUR = 1 / 512
+
+#: Called with each band's rows in working sRGB, not clipped, and their alpha (rows, W, 1) in [0, 1], from the top down.
+OnBand = Callable[[FloatImage, NDArray[np.float32] | None], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Rendered:
+    """The samples to be written; both arrays lie on the disk where they are large."""
+
+    samples: vips.Samples  #: (H, W, C) with alpha last, if any
+    mask: NDArray[np.uint8]  #: (H, W, 1), where a sample is not what plain resampling of the source gives, and why
+    changed_px: int  #: pixels whose mask is not 0
+    face_px: int  #: pixels whose mask is MASK_FACE
+
+
+def render(
+    source: SourceImage,
+    canvas: Canvas,
+    *,
+    space: ColourSpace,
+    depth: int,
+    alpha: bool,
+    on_band: OnBand | None = None,
+    on_fraction: Callable[[float], None] = lambda _: None,
+) -> Rendered:
+    """The canvas as samples of ``depth`` bits in ``space``, with the source's alpha or without.
+
+    Where the canvas is the plainly resampled source, so are the samples, never converted; at the source's own size they
+    are bit-identical.
+
+    Raises:
+        ScratchFull: the samples do not fit onto the disk.
+    """
+    shape = canvas.height, canvas.width
+    channels = space.kind.bands + int(alpha)
+    samples = scratch.zeros((*shape, channels), np.uint8 if depth == 8 else np.uint16)
+    mask: NDArray[np.uint8] = scratch.zeros((*shape, 1), np.uint8)
+    strips = _Strips(source, canvas, space=space, depth=depth)
+    counts = np.zeros(256, np.int64)
+    every = bands(canvas.height)
+    for done, rows in enumerate(every):
+        colours, hands = samples[rows, :, : space.kind.bands], mask[rows, :, 0]
+        if rows.start % PLAIN_ROWS == 0:
+            ahead = slice(rows.start, min(rows.start + PLAIN_ROWS, canvas.height))
+            samples[ahead, :, : space.kind.bands] = strips.plain(ahead)
+        whole = slice(0, canvas.width)
+        seen_through = strips.alpha(rows) if alpha else None
+        # Float pixels are made of what faces or the background touch, and of nothing else.
+        for columns in canvas.touched(rows) if on_band is None else (whole,):
+            band = canvas.band(rows, columns)
+            strips.write(band, rows, columns, colours[:, columns], hands[:, columns])
+            counts += np.bincount(hands[:, columns].ravel(), minlength=256)
+            if on_band is not None:
+                on_band(band.image, seen_through)
+        if seen_through is not None:
+            samples[rows, :, space.kind.bands :] = quantised(seen_through, depth)
+        on_fraction((done + 1) / len(every))
+    return Rendered(samples=samples, mask=mask, changed_px=int(counts[1:].sum()), face_px=int(counts[MASK_FACE]))
+
+
+class _Strips:
+    """Turns bands of working pixels into samples."""
+
+    def __init__(self, source: SourceImage, canvas: Canvas, *, space: ColourSpace, depth: int) -> None:
+        self._source = source
+        self._space = space
+        self._depth = depth
+        self._size = canvas.width, canvas.height
+        self._resampling = Resampling((source.width, source.height), self._size)
+
+    def plain(self, rows: slice) -> vips.Samples:
+        """The colour samples (rows, W, C) of the plainly resampled source; not to be written to."""
+        source = self._source
+        if self._keeps_space and source.bit_depth == self._depth:
+            return self._resampling.in_kind(lambda needed: source.samples[needed], rows)
+        if self._keeps_space:
+            return quantised(self._resampling(lambda needed: unit(source.samples[needed]), rows), self._depth)
+        return quantised(self._resampling(lambda needed: rows_of(source.picture, needed), rows), self._depth)
+
+    def write(self, band: Band, rows: slice, columns: slice, samples: vips.Samples, hands: NDArray[np.uint8]) -> None:
+        """What was changed: into the colour samples (rows, columns, C), which are ``plain``, and the mask."""
+        if band.image is band.plain:
+            return
+        levels = quantised(self._carried(band, rows, columns), self._depth)
+        changed = (_differ(band.plain, band.image) & _differ(samples, levels)).view(np.uint8)
+        if samples.strides[1] == levels.strides[1]:
+            # OpenCV's masked copy; numpy's takes several times as long.
+            cv2.copyTo(levels, changed, samples)
+        else:  # with alpha between them, which OpenCV cannot step over
+            np.copyto(samples, levels, where=changed[:, :, np.newaxis].view(np.bool_))
+        np.multiply(changed, np.where(band.changed > 0, np.uint8(MASK_FACE), np.uint8(MASK_UPSAMPLER)), out=hands)
+
+    def _carried(self, band: Band, rows: slice, columns: slice) -> NDArray[np.float32]:
+        """The changed pixels in the file's space."""
+        if not self._keeps_space or (self._space.is_plain and self._space.kind is Kind.RGB):
+            return band.image
+        before, after = np.clip(band.plain, 0, 1), np.clip(band.image, 0, 1)
+        source = self._source.samples
+        base = np.clip(self._resampling.region(lambda y, x: unit(source[y, x]), rows, columns), 0, 1)
+        carry(base, before, after, self._space)
+        return base
+
+    def alpha(self, rows: slice) -> NDArray[np.float32]:
+        """(rows, W, 1) in [0, 1]."""
+        if self._source.alpha is None:
+            raise ValueError("the source has no alpha")
+        return transparency.resampled(self._source.alpha, self._size, rows)
+
+    @property
+    def _keeps_space(self) -> bool:
+        return self._space == self._source.space
+
+
+def _differ(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.bool_]:
+    """(H, W), where any channel of two (H, W, C) differs. Channel by channel, which is faster than a reduction."""
+    differs: NDArray[np.bool_] = a[:, :, 0] != b[:, :, 0]
+    for channel in range(1, a.shape[2]):
+        differs |= a[:, :, channel] != b[:, :, channel]
+    return differs
+
+
+def has_colour(canvas: Canvas) -> bool:
+    """Whether anything of it is not gray."""
+    return any(
+        float(np.ptp(np.clip(canvas.band(rows).image, 0, 1), axis=-1).max()) > _COLOUR for rows in bands(canvas.height)
+    )
+
+
+def quantised(pixels: NDArray[np.float32], depth: int) -> vips.Samples:
+    """Values in [0, 1] as 8 or 16 bits."""
+    dtype = np.uint8 if depth == 8 else np.uint16
+    # In place, because this is the largest of what a band needs.
+    levels = np.clip(pixels, 0, 1)
+    levels *= np.float32(np.iinfo(dtype).max)
+    return np.rint(levels, out=levels).astype(dtype)
