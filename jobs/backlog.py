@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from jobs.connection import PREFIX, Scripts
+from jobs.connection import PREFIX, Scripts, job_key, translated
 from jobs.model import JobId, Priority, Result
 
 #: A worker's word about its slots holds for so many of its heartbeats.
@@ -21,6 +21,8 @@ BYTES_PER_MEGAPIXEL = 400_000
 BASE_COST = 1.0
 #: A face at 512 px through the restorer, in the same unit.
 FACE_COST = 0.5
+#: A connection that says nothing for longer counts as lost (seconds): well under ``connection.ANSWER_TIMEOUT_S``.
+LONGEST_WAIT_S = 1.0
 #: The most jobs that one call takes; keeps the script in the low milliseconds.
 MAX_TAKE = 500
 
@@ -37,6 +39,10 @@ class Slots:
     engine: str = ""
     heartbeat_s: float = 2.0  #: how often it says so
     draining: bool = False
+    #: How its device was used since the process began: elapsed_s, idle_share, and by stage busy_s, runs, fill (faces or
+    #: tiles in a run, in the mean).
+    lane: dict[str, Any] = field(default_factory=dict)
+    rested: bool = True  #: False: it ran a suspect just now, or is in trouble; other jobs should have their turn
 
 
 def estimated_cost(input_bytes: int | None) -> float:
@@ -49,6 +55,11 @@ def actual_cost(result: Result) -> float:
     return BASE_COST + result.width * result.height / 1e6 + FACE_COST * len(result.faces)
 
 
+def megapixels_of(result: Result) -> float:
+    """What its tenant's account of the day is charged: the size of the picture that was worked on."""
+    return result.metrics.get("megapixels", result.width * result.height / 1e6)
+
+
 class Backlog:
     """Backlogs of all tenants, in lanes."""
 
@@ -56,11 +67,17 @@ class Backlog:
         self._scripts = scripts
         self._resend_after_s = resend_after_s
 
-    def take(self, *, credits: int, priority: Priority) -> tuple[JobId, ...]:
+    def take(self, *, credits: int, priority: Priority, sent: int | None = None) -> tuple[JobId, ...]:
         if credits <= 0:
             return ()
-        taken = self._scripts.call("take", keys=[f"{PREFIX}ring:{priority}"], args=[priority, min(credits, MAX_TAKE)])
+        args = [priority, min(credits, MAX_TAKE), "" if sent is None else sent]
+        taken = self._scripts.call("take", keys=[f"{PREFIX}ring:{priority}"], args=args)
         return tuple(JobId(job_id) for job_id in taken)
+
+    def nudged(self, *, within_s: float) -> bool:
+        with translated():
+            timeout = min(within_s, LONGEST_WAIT_S)
+            return self._scripts.client.blpop([f"{PREFIX}nudge"], timeout=timeout) is not None
 
     def overdue_sent(
         self, *, limit: int, priorities: Iterable[Priority] = tuple(Priority)
@@ -77,9 +94,15 @@ class Backlog:
         flat = self._scripts.call("counts", keys=[f"{PREFIX}leases"], args=[str(p) for p in Priority])
         return {str(name): int(count) for name, count in zip(flat[::2], flat[1::2], strict=True)}
 
-    def publish_slots(self, slots: Slots) -> None:
+    def publish_slots(self, slots: Slots) -> bool:
         words = json.dumps(dataclasses.asdict(slots), separators=(",", ":"))
-        self._slots(slots.worker, words, HEARTBEATS_MISSED * slots.heartbeat_s)
+        return bool(self._slots(slots.worker, words, HEARTBEATS_MISSED * slots.heartbeat_s, free=slots.free))
+
+    def seclude(self, worker: str, *, limit: int, ttl_s: float) -> bool:
+        return bool(self._scripts.call("seclude", keys=[f"{PREFIX}secluded"], args=[worker, limit, ttl_s]))
+
+    def hand_back(self, job_id: JobId) -> bool:
+        return bool(self._scripts.call("hand_back", keys=[job_key(job_id)], args=[job_id]))
 
     def withdraw_slots(self, worker: str) -> None:
         self._slots(worker, "", 0.0)
@@ -87,9 +110,9 @@ class Backlog:
     def slots(self) -> tuple[Slots, ...]:
         return tuple(_slots(json.loads(words)) for words in self._slots("", "", 0.0))
 
-    def _slots(self, worker: str, words: str, ttl_s: float) -> list[str]:
+    def _slots(self, worker: str, words: str, ttl_s: float, *, free: int = 0) -> list[str]:
         keys = [f"{PREFIX}slots", f"{PREFIX}workers"]
-        answer: list[str] = self._scripts.call("slots", keys=keys, args=[worker, words, ttl_s])
+        answer: list[str] = self._scripts.call("slots", keys=keys, args=[worker, words, ttl_s, free])
         return answer
 
 

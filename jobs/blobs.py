@@ -7,35 +7,33 @@ conditional writes, which S3-compatible servers honour in different ways, nor on
 from __future__ import annotations
 
 import base64
-import hashlib
-import re
-import secrets
-import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import Any, BinaryIO
-from urllib.parse import quote
+from typing import Any, BinaryIO, TypeVar
 
 from botocore.exceptions import ClientError
 
-from jobs.errors import ObjectChanged, ObjectTooLarge, StorageUnavailable
-from jobs.model import Job, ObjectRef, TenantId
-from jobs.s3 import BrokenOff, S3Client, make_client, status_of, translated
+from jobs.checksums import CHUNK_BYTES, SHA256_METADATA, digests, is_as_stored
+from jobs.errors import ObjectChanged, ObjectTooLarge
+from jobs.model import ObjectRef
+from jobs.object_names import attachment
+from jobs.retrying import Deadline, Passing, RetryBudget, persistently
+from jobs.s3 import (
+    CALL_S,
+    S3Client,
+    TimedBody,
+    allowance_s,
+    bounded,
+    make_client,
+    status_of,
+    translated,
+)
 from jobs.settings import JobsSettings
 
-#: Reads of one body. botocore retries requests, but not a body that breaks off.
-BODY_ATTEMPTS = 3
-#: Bytes read at a time, so that a body longer than allowed is noticed early.
-CHUNK_BYTES = 1 << 20
-#: Our own checksum, in the object's metadata: servers differ in which others they keep.
-SHA256_METADATA = "sha256"
-
-_UPLOAD_KEY = re.compile(r"uploads/(?P<tenant>.+?)/(?P<id>upl_[0-9a-f]{32})(/[^/]+)?\Z")
-_UPLOAD_ID = re.compile(r"(\A|/)upl_[0-9a-f]{32}\Z")
-#: What may stand in the name of an upload; a caller may send anything.
-_UNSAFE = re.compile(r"[^\w.\- ]+")
-_MAX_NAME = 100
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,40 +53,7 @@ class Listed:
     ref: ObjectRef
     size: int  #: bytes
     age_s: float  #: by the storage's own clock
-
-
-def result_ref(bucket: str, job: Job, part: str, extension: str) -> ObjectRef:
-    """A key for one result that no other attempt, and no second try of this one, will ever write."""
-    unique = f"{job.epoch}-{secrets.token_hex(8)}"
-    return ObjectRef(bucket=bucket, key=f"results/{job.tenant}/{job.id}/{unique}/{part}.{extension}")
-
-
-def new_upload_id() -> str:
-    """128 random bits: unguessable, URL-safe."""
-    return f"upl_{secrets.token_hex(16)}"
-
-
-def upload_ref(bucket: str, tenant: TenantId, upload_id: str, *, filename: str | None = None) -> ObjectRef:
-    """Where an upload lies; the caller's name for it, made safe, ends the key, so that results are named after it."""
-    name = safe_name(filename or "")
-    return ObjectRef(bucket=bucket, key=f"uploads/{tenant}/{upload_id}{'/' if name else ''}{name}")
-
-
-def plain_name(ref: ObjectRef) -> str:
-    """What people call the object: the last part of its key, made safe; empty for an upload that nobody named."""
-    return "" if _UPLOAD_ID.search(ref.key) else safe_name(ref.key.rstrip("/"))
-
-
-def safe_name(filename: str) -> str:
-    """The last part of a path, without whatever could mean something to a file system; empty if nothing is left."""
-    last = unicodedata.normalize("NFC", filename).replace("\\", "/").rpartition("/")[2]
-    return _UNSAFE.sub("_", last)[-_MAX_NAME:].strip(" .")
-
-
-def upload_id_of(ref: ObjectRef, *, bucket: str, tenant: TenantId) -> str | None:
-    """The upload that this object is, if it is one of this tenant's: the inverse of ``upload_ref``."""
-    match = _UPLOAD_KEY.match(ref.key)
-    return match["id"] if match and ref.bucket == bucket and match["tenant"] == tenant else None
+    etag: str = ""  #: without quotes
 
 
 class BlobStore:
@@ -98,6 +63,7 @@ class BlobStore:
         self._s3 = client
         self._public = public
         self._region = region
+        self._budget = RetryBudget()
 
     @classmethod
     def connect(cls, settings: JobsSettings) -> BlobStore:
@@ -114,8 +80,7 @@ class BlobStore:
             StorageUnavailable: it does not answer.
             ObjectDenied: it refuses our credentials.
         """
-        with translated("the storage"):
-            self._s3.list_buckets()
+        self._ask("the storage", lambda _: self._s3.list_buckets())
 
     def ensure_bucket(self, bucket: str) -> None:
         """Make the bucket unless it exists.
@@ -127,7 +92,8 @@ class BlobStore:
         where = (
             {} if self._region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": self._region}}
         )
-        with translated(bucket):
+
+        def ensure(_: Deadline) -> None:
             try:
                 self._s3.head_bucket(Bucket=bucket)
             except ClientError as err:
@@ -141,33 +107,117 @@ class BlobStore:
                 if err.response["Error"].get("Code") not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
                     raise
 
-    def head(self, ref: ObjectRef) -> ObjectInfo:
-        """What the storage says about the object.
+        self._ask(bucket, ensure)
+
+    def let_pages_in(self, bucket: str, origins: Sequence[str]) -> bool:
+        """Add to the bucket's CORS rules that web pages of these origins may upload by presigned URLs, unless they may.
+
+        False: the storage has no such rules, or does not let us change them.
+        """
+        rule = {"AllowedOrigins": list(origins), "AllowedMethods": ["PUT"], "AllowedHeaders": ["content-type"]}
+
+        def let_in(_: Deadline) -> bool:
+            try:
+                there: list[Any] = self._s3.get_bucket_cors(Bucket=bucket)["CORSRules"]
+            except ClientError as err:
+                if err.response["Error"].get("Code") != "NoSuchCORSConfiguration":
+                    return False
+                there = []
+            if any(_covers(known, rule) for known in there):
+                return True
+            try:
+                self._s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [*there, rule]})
+            except ClientError:
+                return False
+            return True
+
+        return self._ask(bucket, let_in)
+
+    def head(self, ref: ObjectRef, *, version_id: str | None = None) -> ObjectInfo:
+        """What the storage says about the object, or about one version of it.
 
         Raises:
-            ObjectMissing: no such bucket or key.
+            ObjectMissing: no such bucket, key or version.
             ObjectDenied: our credentials do not suffice.
             StorageUnavailable: no answer, throttled, or failing, also after retries.
         """
-        with translated(ref.uri):
-            return _info(self._s3.head_object(Bucket=ref.bucket, Key=ref.key))
+        which = {"VersionId": version_id} if version_id else {}
+        return self._ask(ref.uri, lambda _: _info(self._s3.head_object(Bucket=ref.bucket, Key=ref.key, **which)))
 
     def get(self, ref: ObjectRef, *, max_bytes: int, if_match: str | None = None) -> bytes:
-        """The object's bytes, whole and unaltered.
+        """The object's bytes, whole and unaltered: as many as the storage says, and those of its checksum.
+
+        The checksum is ours, where we stored it, else an ETag that is an MD5.
 
         Raises:
             ObjectTooLarge: more than ``max_bytes``; it is not read.
             ObjectChanged: its ETag is not ``if_match``, or its bytes are not those whose checksum it carries.
             ObjectMissing, ObjectDenied, StorageUnavailable: see ``head``.
         """
-        for attempt in range(1, BODY_ATTEMPTS + 1):
+
+        def get(deadline: Deadline) -> bytes:
+            data, info = self._read(ref, deadline, max_bytes=max_bytes, if_match=if_match)
+            if is_as_stored(data, etag=info.etag, metadata=info.metadata):
+                return data
+            # The line may have garbled it, so it is read once more; what comes twice is what the storage has.
+            again, info = self._read(ref, deadline, max_bytes=max_bytes, if_match=if_match)
+            if is_as_stored(again, etag=info.etag, metadata=info.metadata):
+                return again
+            if again != data:
+                raise Passing(f"{ref.uri} is read differently each time")
+            if SHA256_METADATA in info.metadata:
+                raise ObjectChanged(f"{ref.uri} is not what its checksum says")
+            return again  # this ETag is no MD5
+
+        return self._ask(ref.uri, get)
+
+    def read_range(self, ref: ObjectRef, *, start: int, length: int, if_match: str) -> bytes:
+        """Up to ``length`` bytes of this version from ``start`` on; none behind its end.
+
+        Raises:
+            ObjectChanged: its ETag is another one.
+            ObjectMissing, ObjectDenied, StorageUnavailable: see ``head``.
+        """
+        wanted = {"Range": f"bytes={start}-{start + length - 1}", "IfMatch": f'"{if_match}"'}
+
+        def read(deadline: Deadline) -> bytes:
             try:
-                with translated(ref.uri):
-                    return self._get(ref, max_bytes=max_bytes, if_match=if_match)
-            except StorageUnavailable as err:
-                if not isinstance(err, BrokenOff) or attempt == BODY_ATTEMPTS:
-                    raise
-        raise AssertionError("this is a bug: the last attempt returns or raises")
+                answer = self._s3.get_object(Bucket=ref.bucket, Key=ref.key, **wanted)
+            except ClientError as err:
+                if status_of(err) == 416:
+                    return b""
+                raise
+            info, body = _info(answer), answer["Body"]
+            with body, bounded(body, deadline):
+                if info.etag != if_match:
+                    raise ObjectChanged(f"{ref.uri} has ETag {info.etag}, expected {if_match}")
+                data: bytes = body.read(length)
+            if len(data) != min(length, info.size):
+                raise Passing(f"{ref.uri} ended after {len(data)} of {info.size} bytes")
+            return data
+
+        return self._ask(ref.uri, read, size=length)
+
+    def copy(self, source: ObjectRef, to: ObjectRef, *, content_type: str, metadata: Mapping[str, str]) -> ObjectInfo:
+        """The copy, made by the storage itself, with metadata of its own; the same call again makes the same.
+
+        Raises:
+            ObjectMissing: no such source, or no such bucket.
+            ObjectDenied, StorageUnavailable: see ``head``.
+        """
+
+        def copy(_: Deadline) -> ObjectInfo:
+            self._s3.copy_object(
+                Bucket=to.bucket,
+                Key=to.key,
+                CopySource={"Bucket": source.bucket, "Key": source.key},
+                MetadataDirective="REPLACE",
+                Metadata=dict(metadata),
+                ContentType=content_type,
+            )
+            return _info(self._s3.head_object(Bucket=to.bucket, Key=to.key))
+
+        return self._ask(to.uri, copy)
 
     def put(
         self,
@@ -178,28 +228,37 @@ class BlobStore:
         metadata: Mapping[str, str] | None = None,
         filename: str | None = None,
     ) -> ObjectInfo:
-        """Store the bytes; the storage checks that they are the ones that were sent.
+        """Store the bytes; both sides check that they are the ones that were sent.
 
         Raises:
             ObjectMissing: no such bucket.
             ObjectDenied, StorageUnavailable: see ``head``.
         """
-        size, md5, sha256 = _digests(data)
+        size, md5, sha256 = digests(data)
         words = {SHA256_METADATA: sha256} | dict(metadata or {})
-        extra = {"ContentDisposition": _attachment(filename)} if filename else {}
-        with translated(ref.uri):
+        extra = {"ContentDisposition": attachment(filename)} if filename else {}
+        file = io.BytesIO(data) if isinstance(data, bytes) else data
+        start = file.tell()
+
+        def put(deadline: Deadline) -> ObjectInfo:
+            file.seek(start)
             answer = self._s3.put_object(
                 Bucket=ref.bucket,
                 Key=ref.key,
-                Body=data,
+                Body=TimedBody(file, deadline),
                 ContentLength=size,
                 # Every S3 verifies this one; the newer checksums are ignored by some and break others.
-                ContentMD5=md5,
+                ContentMD5=base64.b64encode(md5).decode(),
                 ContentType=content_type,
                 Metadata=words,
                 **extra,
             )
-        return ObjectInfo(size=size, etag=_etag(answer), content_type=content_type, metadata=words)
+            stored = ObjectInfo(size=size, etag=_etag(answer), content_type=content_type, metadata=words)
+            if stored.etag != md5.hex():
+                self._verify(ref, stored)
+            return stored
+
+        return self._ask(ref.uri, put, size=size)
 
     def delete(self, refs: Sequence[ObjectRef]) -> None:
         """Remove the objects; one that is not there is fine.
@@ -207,13 +266,16 @@ class BlobStore:
         Raises:
             ObjectDenied, StorageUnavailable: see ``head``. Some may be gone already.
         """
+
+        def delete(ref: ObjectRef, _: Deadline) -> None:
+            try:
+                self._s3.delete_object(Bucket=ref.bucket, Key=ref.key)
+            except ClientError as err:
+                if status_of(err) != 404:
+                    raise
+
         for ref in refs:
-            with translated(ref.uri):
-                try:
-                    self._s3.delete_object(Bucket=ref.bucket, Key=ref.key)
-                except ClientError as err:
-                    if status_of(err) != 404:
-                        raise
+            self._ask(ref.uri, functools.partial(delete, ref))
 
     def list(self, bucket: str, *, prefix: str) -> Iterator[Listed]:
         """What lies under a prefix. What was stored just now may be missing: list to find, never to prove absence.
@@ -221,17 +283,18 @@ class BlobStore:
         Raises:
             ObjectMissing, ObjectDenied, StorageUnavailable: see ``head``.
         """
-        token: dict[str, str] = {}
+        where = {"Bucket": bucket, "Prefix": prefix}
         while True:
-            with translated(f"s3://{bucket}/{prefix}"):
-                page = self._s3.list_objects_v2(Bucket=bucket, Prefix=prefix, **token)
+            page = self._ask(f"s3://{bucket}/{prefix}", lambda _: self._s3.list_objects_v2(**where))
             now = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
             for line in page.get("Contents", ()):
                 age_s = (now - line["LastModified"]).total_seconds()
-                yield Listed(ref=ObjectRef(bucket=bucket, key=line["Key"]), size=line["Size"], age_s=age_s)
+                yield Listed(
+                    ref=ObjectRef(bucket=bucket, key=line["Key"]), size=line["Size"], age_s=age_s, etag=_etag(line)
+                )
             if not page.get("IsTruncated"):
                 return
-            token = {"ContinuationToken": page["NextContinuationToken"]}
+            where["ContinuationToken"] = page["NextContinuationToken"]
 
     def presign_get(
         self, ref: ObjectRef, *, expires_s: int = 900, filename: str | None = None, content_type: str | None = None
@@ -239,7 +302,7 @@ class BlobStore:
         """A URL by which anyone may read this object until it expires."""
         params: dict[str, Any] = {"Bucket": ref.bucket, "Key": ref.key}
         if filename:
-            params["ResponseContentDisposition"] = _attachment(filename)
+            params["ResponseContentDisposition"] = attachment(filename)
         if content_type:
             params["ResponseContentType"] = content_type
         return str(self._public.generate_presigned_url("get_object", Params=params, ExpiresIn=expires_s))
@@ -252,11 +315,24 @@ class BlobStore:
         params = {"Bucket": ref.bucket, "Key": ref.key, "ContentType": content_type, "ContentLength": size}
         return str(self._public.generate_presigned_url("put_object", Params=params, ExpiresIn=expires_s))
 
-    def _get(self, ref: ObjectRef, *, max_bytes: int, if_match: str | None) -> bytes:
+    def _ask(self, what: str, call: Callable[[Deadline], T], *, size: int = 0) -> T:
+        """Every request of ours goes through here: one deadline, one budget of retries, our own errors."""
+
+        def ask(deadline: Deadline) -> T:
+            with translated(what):
+                return call(deadline)
+
+        return persistently(ask, budget=self._budget, within_s=CALL_S + allowance_s(size))
+
+    def _read(
+        self, ref: ObjectRef, deadline: Deadline, *, max_bytes: int, if_match: str | None
+    ) -> tuple[bytes, ObjectInfo]:
+        """The bytes, as many as there must be."""
         condition = {"IfMatch": f'"{if_match}"'} if if_match else {}
         answer = self._s3.get_object(Bucket=ref.bucket, Key=ref.key, **condition)
         body, info = answer["Body"], _info(answer)
-        with body:
+        deadline.extend(allowance_s(info.size))
+        with body, bounded(body, deadline):
             if if_match and info.etag != if_match:
                 raise ObjectChanged(f"{ref.uri} has ETag {info.etag}, expected {if_match}")
             data = bytearray()
@@ -268,11 +344,19 @@ class BlobStore:
         if max(len(data), info.size) > max_bytes:
             raise ObjectTooLarge(f"{ref.uri} has {info.size} bytes, allowed are {max_bytes}")
         if len(data) != info.size:
-            raise BrokenOff(f"{ref.uri} ended after {len(data)} of {info.size} bytes")
-        expected = info.metadata.get(SHA256_METADATA)
-        if expected and hashlib.sha256(data).hexdigest() != expected:
-            raise ObjectChanged(f"{ref.uri} is not what its checksum says")
-        return bytes(data)
+            raise Passing(f"{ref.uri} ended after {len(data)} of {info.size} bytes")
+        return bytes(data), info
+
+    def _verify(self, ref: ObjectRef, stored: ObjectInfo) -> None:
+        """Where the ETag does not tell what was stored, the storage is asked."""
+        try:
+            found = _info(self._s3.head_object(Bucket=ref.bucket, Key=ref.key))
+        except ClientError as err:
+            if status_of(err) == 404:
+                raise Passing(f"{ref.uri} is not there, though it was accepted") from err
+            raise
+        if (found.size, found.metadata.get(SHA256_METADATA)) != (stored.size, stored.metadata[SHA256_METADATA]):
+            raise Passing(f"{ref.uri} was stored with {found.size} bytes, sent were {stored.size}")
 
 
 def _info(answer: Mapping[str, Any]) -> ObjectInfo:
@@ -284,28 +368,14 @@ def _info(answer: Mapping[str, Any]) -> ObjectInfo:
     )
 
 
+def _covers(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether one CORS rule allows all that another does."""
+    return all(
+        "*" in known.get(name, [])
+        or {str(one).lower() for one in wanted[name]} <= {str(one).lower() for one in known.get(name, [])}
+        for name in wanted
+    )
+
+
 def _etag(answer: Mapping[str, Any]) -> str:
     return str(answer.get("ETag", "")).strip('"')
-
-
-def _digests(data: bytes | BinaryIO) -> tuple[int, str, str]:
-    """Length, base64 MD5 and hexadecimal SHA-256; a file is read and wound back to where it was."""
-    md5, sha256, size = hashlib.md5(usedforsecurity=False), hashlib.sha256(), 0
-    if isinstance(data, bytes):
-        md5.update(data)
-        sha256.update(data)
-        size = len(data)
-    else:
-        start = data.tell()
-        while chunk := data.read(CHUNK_BYTES):
-            md5.update(chunk)
-            sha256.update(chunk)
-            size += len(chunk)
-        data.seek(start)
-    return size, base64.b64encode(md5.digest()).decode(), sha256.hexdigest()
-
-
-def _attachment(filename: str) -> str:
-    """Content-Disposition for any name: RFC 6266, with an ASCII stand-in for old readers."""
-    plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_. ") else "_" for c in filename)
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"

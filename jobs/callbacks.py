@@ -5,6 +5,8 @@ Source: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/st
 
 from __future__ import annotations
 
+import base64
+import hmac
 import json
 import random
 from collections.abc import Sequence
@@ -12,7 +14,7 @@ from datetime import UTC, datetime
 
 from standardwebhooks import Webhook
 
-from jobs.model import CallbackEvent, Job
+from jobs.model import LOCAL_TENANT, CallbackEvent, Job, TenantId
 from jobs.view import public_view, timestamp
 
 #: Seconds between one attempt and the next: ten more after the first, over three days (75.6 hours).
@@ -29,6 +31,9 @@ RETRY_AFTER_S: tuple[float, ...] = (
 )
 #: Each wait is up to this much longer, so that the callbacks of an outage do not all come back at once.
 JITTER = 0.25
+PREFIX = "whsec_"
+#: Of a secret, decoded: what the standard allows.
+SECRET_BYTES = range(24, 65)
 #: The standard asks for payloads below 20 kB.
 MAX_BODY_BYTES = 20_000
 
@@ -52,15 +57,40 @@ def body(job: Job, event: CallbackEvent, *, at: float | None = None) -> str:
     return text
 
 
-def headers(secret: str, msg_id: str, body: str, now: float) -> dict[str, str]:
-    """The headers of one attempt. ``secret``: ``whsec_…``; ``now``: seconds since the epoch, of this attempt."""
+def headers(secrets: Sequence[str], msg_id: str, body: str, now: float) -> dict[str, str]:
+    """The headers of one attempt, signed with each of the ``secrets`` (``whsec_…``).
+
+    ``now``: seconds since the epoch, of this attempt.
+    """
     at = datetime.fromtimestamp(int(now), UTC)
     return {
         "content-type": "application/json",
         "webhook-id": msg_id,
         "webhook-timestamp": str(int(now)),
-        "webhook-signature": Webhook(secret).sign(msg_id, at, body),
+        "webhook-signature": " ".join(Webhook(secret).sign(msg_id, at, body) for secret in secrets),
     }
+
+
+def is_secret(text: str) -> bool:
+    """Whether this is a secret of the standard: ``whsec_`` and base64 of 24 to 64 bytes."""
+    try:
+        key = base64.b64decode(text.removeprefix(PREFIX), validate=True)
+    except ValueError:
+        return False
+    return text.startswith(PREFIX) and len(key) in SECRET_BYTES
+
+
+def tenant_secret(master: str, tenant: TenantId) -> str:
+    """The secret that a tenant's callbacks are signed with: its own, so that no tenant can speak to another for us.
+
+    The one tenant of an installation without keys has the installation's itself. HMAC-SHA256 as a key derivation
+    function (NIST SP 800-108), so nothing is stored, and a changed master changes all.
+    """
+    if tenant == LOCAL_TENANT:
+        return master
+    key = base64.b64decode(master.removeprefix(PREFIX))
+    derived = hmac.digest(key, f"photomend callback secret v1 {tenant}".encode(), "sha256")
+    return f"{PREFIX}{base64.b64encode(derived).decode()}"
 
 
 def retry_in_s(

@@ -13,10 +13,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from jobs.errors import InvalidRequest, JobsError
+from jobs.kinds import Kind
 from jobs.model import (
     Artifact,
     Callback,
     CallbackEvent,
+    Death,
+    Decision,
     Failure,
     Job,
     JobId,
@@ -25,7 +28,9 @@ from jobs.model import (
     Priority,
     Progress,
     Result,
+    Review,
     TenantId,
+    input_ref,
 )
 from jobs.options import JobOptions
 from jobs.states import JobState
@@ -47,8 +52,10 @@ OPTIONS_V1: dict[str, Any] = {
     "max_face_px": None,
     "max_faces": None,
     "min_score": 0.5,
+    "rotate": False,
     "passes": 1,
     "aligned": False,
+    "page": 1,
     "gray": "keep",
     "format": "auto",
     "quality": 95,
@@ -80,12 +87,19 @@ def spec_to_json(job: Job) -> str:
     options = {k: v for k, v in job.options.to_mapping().items() if OPTIONS_V1.get(k, _MISSING) != v}
     spec: dict[str, Any] = {
         "input": job.input.uri,
+        "kind": None if job.kind is Kind.RESTORE else job.kind,
         "options": options,
         "callback": job.callback and {"url": job.callback.url, "events": [str(e) for e in job.callback.events]},
         "metadata": job.metadata,
         "deadline_s": job.deadline_s,
         "input_bytes": job.input_bytes,
+        "input_etag": job.input_etag,
+        "input_sha256": job.input_sha256,
+        "input_type": job.input_type,
         "replay_of": job.replay_of,
+        "request_id": job.request_id,
+        "batch": job.batch,
+        "item": job.item,
     }
     return dump_json({name: value for name, value in spec.items() if value not in (None, {})})
 
@@ -109,6 +123,7 @@ def result_from_json(text: str) -> Result:
         warnings=tuple(Notice(**notice) for notice in words["warnings"]),
         model=words["model"],
         metrics=words["metrics"],
+        input_sha256=words.get("input_sha256"),
     )
 
 
@@ -126,6 +141,11 @@ def job_from_record(job_id: JobId, record: Mapping[str, str]) -> Job:
         raise UnreadableRecord(f"{job_id}: {err!r}") from err
 
 
+def accepted(job: Job, *, seq: int, is_suspect: bool) -> Job:
+    """The job as its record reads now that it has just been made, without reading it."""
+    return dataclasses.replace(job, created_at=seq / _MICROSECONDS, revision=1, is_suspect=is_suspect)
+
+
 def event_names(callback: Callback | None) -> str:
     """The events as the scripts keep them: ``completed,failed``; empty without a callback."""
     return ",".join(event.removeprefix("job.") for event in callback.events) if callback else ""
@@ -135,14 +155,21 @@ def _job(job_id: JobId, record: Mapping[str, str], spec: dict[str, Any]) -> Job:
     return Job(
         id=job_id,
         tenant=TenantId(record["tenant"]),
-        input=ObjectRef.parse(spec["input"]),
+        input=input_ref(spec["input"]),
+        kind=Kind(spec.get("kind", Kind.RESTORE)),
         options=JobOptions.from_mapping(OPTIONS_V1 | spec.get("options", {})),
         priority=Priority(record["lane"]),
         callback=_callback(spec.get("callback")),
         metadata=spec.get("metadata", {}),
         deadline_s=spec.get("deadline_s"),
         input_bytes=spec.get("input_bytes"),
+        input_etag=spec.get("input_etag"),
+        input_sha256=spec.get("input_sha256"),
+        input_type=spec.get("input_type"),
         replay_of=spec.get("replay_of"),
+        request_id=spec.get("request_id"),
+        batch=spec.get("batch"),
+        item=spec.get("item"),
         state=JobState(record["state"]),
         created_at=int(record["seq"]) / _MICROSECONDS,
         started_at=_seconds(record, "started_at"),
@@ -156,6 +183,11 @@ def _job(job_id: JobId, record: Mapping[str, str], spec: dict[str, Any]) -> Job:
         revision=int(record["rev"]),
         result=result_from_json(record["result"]) if "result" in record else None,
         failure=Failure(**json.loads(record["failure"])) if "failure" in record else None,
+        is_suspect="suspect" in record,
+        deaths=tuple(_death(words) for words in json.loads(record.get("deaths", "[]"))),
+        dead_at=_seconds(record, "dead"),
+        replayed_as=JobId(record["replayed_as"]) if "replayed_as" in record else None,
+        reviews=tuple(_review(words) for words in json.loads(record.get("reviews", "[]"))),
     )
 
 
@@ -163,6 +195,25 @@ def _callback(words: dict[str, Any] | None) -> Callback | None:
     if words is None:
         return None
     return Callback(url=words["url"], events=tuple(CallbackEvent(e) for e in words["events"]))
+
+
+def _death(words: dict[str, Any]) -> Death:
+    return Death(
+        cause=words["cause"],
+        at=float(words["at"]),
+        attempt=int(words["attempt"]),
+        worker=words["worker"],
+        is_alone=words["alone"],
+        stage=words.get("stage"),
+        engine=words.get("engine") or None,
+        weights=tuple(words.get("weights", ())),
+    )
+
+
+def _review(words: dict[str, Any]) -> Review:
+    return Review(
+        decision=Decision(words["decision"]), at=float(words["at"]), note=words.get("note", ""), by=words.get("by", "")
+    )
 
 
 def _progress(text: str | None) -> Progress | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
@@ -54,6 +55,8 @@ def dial(settings: JobsSettings) -> redis.Redis:
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         socket_timeout=ANSWER_TIMEOUT_S,
         socket_keepalive=True,
+        # Operators tell whose a connection is (CLIENT LIST).
+        client_name="photomend",
         health_check_interval=10,
         retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), RETRIES),
     )
@@ -68,6 +71,9 @@ def translated() -> Iterator[None]:
     """
     try:
         yield
+    except NoScriptError as err:
+        # Loaded, and gone again: it has just been restarted, or another server took over.
+        raise StoreUnavailable(f"scripts are lost: {err}") from err
     except ResponseError as err:
         if is_refusal(str(err)):
             raise StoreUnavailable(str(err)) from err
@@ -95,7 +101,14 @@ def as_record(flat: Sequence[str]) -> dict[str, str]:
 def script_text(name: str) -> str:
     """One script of ``jobs/lua`` with what they share in front."""
     folder = resources.files("jobs") / "lua"
-    return (folder / "_common.lua").read_text() + (folder / f"{name}.lua").read_text()
+    shared = ("_common", "_batch") if name.startswith("batch_") else ("_common",)
+    return "".join((folder / f"{part}.lua").read_text() for part in (*shared, name))
+
+
+@functools.cache
+def script_hash(name: str) -> str:
+    """What the server calls it. Worked out here, so that threads share nothing that one of them could take away."""
+    return hashlib.sha1(script_text(name).encode(), usedforsecurity=False).hexdigest()
 
 
 class Scripts:
@@ -103,7 +116,6 @@ class Scripts:
 
     def __init__(self, client: redis.Redis) -> None:
         self.client = client
-        self._hashes: dict[str, str] = {}
 
     def call(self, name: str, *, keys: Sequence[str], args: Sequence[Any] = ()) -> Any:
         """What ``jobs/lua/<name>.lua`` answers; its header says what that is.
@@ -113,10 +125,30 @@ class Scripts:
         """
         with translated():
             try:
-                return self.client.evalsha(self._hash(name), len(keys), *keys, *args)
+                return self.client.evalsha(script_hash(name), len(keys), *keys, *args)
             except NoScriptError:
-                self._hashes.pop(name, None)
-                return self.client.evalsha(self._hash(name), len(keys), *keys, *args)
+                self.client.script_load(script_text(name))
+                return self.client.evalsha(script_hash(name), len(keys), *keys, *args)
+
+    def call_each(self, name: str, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
+        """The same for many keys and arguments in one round trip; each answer, in their order.
+
+        Raises:
+            StoreUnavailable: see ``translated``. Some may have been done.
+        """
+        with translated():
+            for _ in range(2):
+                pipeline: Any = self.client.pipeline(transaction=False)
+                for keys, args in calls:
+                    pipeline.evalsha(script_hash(name), len(keys), *keys, *args)
+                answers: list[Any] = pipeline.execute(raise_on_error=False)
+                if not any(isinstance(answer, NoScriptError) for answer in answers):
+                    break
+                self.client.script_load(script_text(name))
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    raise answer
+        return answers
 
     def call_and_wait(
         self, name: str, *, keys: Sequence[str], args: Sequence[Any], replicas: int, wait_ms: int
@@ -129,18 +161,13 @@ class Scripts:
         with translated():
             for _ in range(2):
                 pipeline: Any = self.client.pipeline(transaction=False)
-                pipeline.evalsha(self._hash(name), len(keys), *keys, *args)
+                pipeline.evalsha(script_hash(name), len(keys), *keys, *args)
                 pipeline.execute_command("WAIT", replicas, wait_ms)
                 answer, acknowledged = pipeline.execute(raise_on_error=False)
                 if not isinstance(answer, NoScriptError):
                     break
-                self._hashes.pop(name, None)
+                self.client.script_load(script_text(name))
             for reply in (answer, acknowledged):
                 if isinstance(reply, Exception):
                     raise reply
         return answer, int(acknowledged)
-
-    def _hash(self, name: str) -> str:
-        if name not in self._hashes:
-            self._hashes[name] = str(self.client.script_load(script_text(name)))
-        return self._hashes[name]

@@ -6,17 +6,19 @@ old copy, a hand that edited keys, a bug. Each job is looked at, and mended, in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 import redis
+from redis.exceptions import ResponseError
 
+from jobs import durability
 from jobs.connection import PREFIX, Scripts, translated
 from jobs.model import JobId, Priority
 
 #: Names of indices whose members are job ids.
-_INDICES = ("index:", "backlog:", "sent:", "leases", "deadlines", "expiry", "retire")
+_INDICES = ("index:", "backlog:", "sent:", "leases", "deadlines", "expiry", "retire", "dead")
 _LANES = tuple(str(priority) for priority in Priority)
 #: Keys, and members of one index, looked at in one round trip.
 _BATCH = 200
@@ -38,7 +40,7 @@ GRACE_S = 60.0
 class Violation:
     """One thing that does not fit."""
 
-    subject: str  #: the id of a job, upload or delivery
+    subject: str  #: the id of a job, upload or delivery, or the name of a worker
     problem: str  #: for an operator
 
 
@@ -55,19 +57,26 @@ class Doctor:
         Raises:
             StoreUnavailable: Redis did not answer.
         """
-        indices, ids = [], []
+        indices: list[str] = []
+        ids: list[JobId] = []
+        workers: set[str] = set()
         for key in self._keys():
             name = key.removeprefix(PREFIX)
             if name.startswith("job:"):
                 ids.append(JobId(name.removeprefix("job:")))
             elif name.startswith(_INDICES):
                 indices.append(key)
+            elif name.startswith("held:"):
+                workers.add(name.removeprefix("held:"))
             if len(ids) == _BATCH:
                 yield from self.examine_jobs(ids, repair=repair)
                 ids = []
         yield from self.examine_jobs(ids, repair=repair)
         for key in indices:
             yield from self._examine_index(key, repair=repair)
+        with translated():
+            workers |= {worker for worker, _ in self._redis.zscan_iter(f"{PREFIX}secluded", count=_BATCH)}
+        yield from self.examine_workers(workers, repair=repair)
 
     def examine_jobs(self, ids: Sequence[JobId], *, repair: bool = False) -> Iterator[Violation]:
         """The same for these jobs only.
@@ -80,6 +89,31 @@ class Doctor:
             flat = self._scripts.call("mend", keys=[f"{PREFIX}leases"], args=args)
             for job_id, problem in zip(flat[::2], flat[1::2], strict=True):
                 yield Violation(subject=job_id, problem=problem)
+
+    def examine_workers(self, workers: Set[str], *, repair: bool = False) -> Iterator[Violation]:
+        """What is said of these workers: which jobs they hold, and whether they are kept for a suspect.
+
+        Raises:
+            StoreUnavailable: Redis did not answer.
+        """
+        args = [int(repair), *sorted(workers)]
+        flat = self._scripts.call("hands", keys=[f"{PREFIX}secluded"], args=args)
+        for subject, problem in zip(flat[::2], flat[1::2], strict=True):
+            yield Violation(subject=subject, problem=problem)
+
+    def faults_of_redis(self, *, min_replicas: int) -> tuple[str, ...]:
+        """What about the server's settings or state may lose or refuse jobs; there is nothing that we could mend.
+
+        Raises:
+            StoreUnavailable: Redis did not answer.
+        """
+        with translated():
+            info: Any = self._redis.info()
+            try:
+                config: Any = self._redis.config_get("appendfsync")
+            except ResponseError:
+                config = {}  # closed to us, by an ACL or by a managed service
+        return durability.faults(info, config, min_replicas=min_replicas)
 
     def overdue(self, *, grace_s: float = GRACE_S, limit: int = 100) -> tuple[Violation, ...]:
         """What a keeper should have dealt with: a sign that none is at work. There is nothing to mend.

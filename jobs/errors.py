@@ -5,20 +5,29 @@
     JobsError
     ├── InvalidRequest         the caller's words are wrong
     │   ├── InvalidOption
-    │   └── CallbackRefused
+    │   ├── CallbackRefused
+    │   └── InputRefused
     ├── JobNotFound
+    ├── TenantNotFound
+    ├── KeyNotFound            no such API key
+    ├── TooManyKeys
     ├── IllegalMove            the record refuses the transition
     │   └── Fenced             a newer attempt owns the job
     ├── IdempotencyMismatch    same key, other payload
     ├── QuotaExceeded
+    │   └── Overloaded         all tenants together have too many
     ├── DeadlineExceeded       nobody wants the result any more
     ├── TooManyInterruptions   its workers died or were taken away again and again
+    ├── Poison                 its process died by its own fault each time it ran alone
+    ├── SpecForged             its record is not ours
     ├── StoreUnavailable       Redis is out of reach or refuses writes
+    ├── NotSetUp               the operator has to provide something first
     └── ObjectError            about one stored object
         ├── ObjectMissing
         ├── ObjectDenied
         ├── ObjectTooLarge
         ├── ObjectChanged
+        ├── InputUnreachable   it is at a URL that gives no picture
         └── StorageUnavailable
 
 ``code`` is stable and public, ``public`` is the sentence a stranger may read (no paths, hosts or keys),
@@ -66,11 +75,39 @@ class CallbackRefused(InvalidRequest):
     public = "The callback's URL is not allowed."
 
 
+class InputRefused(InvalidRequest):
+    """Raised when a picture may not be fetched from where its URL points, or from no URL at all here."""
+
+    code = "input_refused"
+    public = "The input's URL is not allowed."
+
+
 class JobNotFound(JobsError):
     """Raised when no such job exists for this tenant."""
 
     code = "job_not_found"
     public = "There is no such job."
+
+
+class TenantNotFound(JobsError):
+    """Raised when nobody set up such a tenant."""
+
+    code = "tenant_not_found"
+    public = "There is no such tenant."
+
+
+class KeyNotFound(JobsError):
+    """Raised when no such API key exists, for this tenant."""
+
+    code = "key_not_found"
+    public = "There is no such key."
+
+
+class TooManyKeys(JobsError):
+    """Raised when a tenant has as many active keys for the same scopes as it may have."""
+
+    code = "too_many_keys"
+    public = "There are two active keys for these scopes already."
 
 
 class IllegalMove(JobsError):
@@ -100,6 +137,25 @@ class QuotaExceeded(JobsError):
     public = "Too many unfinished jobs; try again later."
     retryable = True
 
+    def __init__(self, message: str = "", *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        #: Until it is worth to try again, by how fast work gets done.
+        self.retry_after_s = retry_after_s
+
+
+class DailyQuotaExceeded(QuotaExceeded):
+    """Raised when a tenant has used up what it may use in a day; the message names the limit."""
+
+    code = "daily_quota_exceeded"
+    public = "What may be used in a day is used up."
+
+
+class Overloaded(QuotaExceeded):
+    """Raised when all tenants together have as many unfinished jobs as there may be."""
+
+    code = "overloaded"
+    public = "There is more work than we can take on at the moment; try again later."
+
 
 class DeadlineExceeded(JobsError):
     """Raised when a job's deadline passes before it is done; the store itself fails queued jobs with this code."""
@@ -115,12 +171,32 @@ class TooManyInterruptions(JobsError):
     public = "The job was interrupted too often."
 
 
+class Poison(JobsError):
+    """Raised when processes died under a job as often as is allowed though nothing else ran there."""
+
+    code = "poison"
+    public = "The picture made the program that worked on it fail, each time it was tried."
+
+
+class SpecForged(JobsError):
+    """Raised when a job's record is not one that this service signed; the store itself fails jobs with this code."""
+
+    code = "spec_forged"
+    public = "The job's record was not written by this service, or was changed: nothing was read or done."
+
+
 class StoreUnavailable(JobsError):
     """Raised when Redis cannot be reached, is loading, or refuses writes (memory, read-only, replicas)."""
 
     code = "store_unavailable"
     public = "The job store is not available at the moment; try again."
     retryable = True
+
+
+class NotSetUp(JobsError):
+    """Raised when a process lacks what only its operator can provide; the message says what to do."""
+
+    public = "The service is not set up."
 
 
 class ObjectError(JobsError):
@@ -152,7 +228,19 @@ class ObjectChanged(ObjectError):
     """Raised when an object is not the one that was submitted (ETag, length or checksum differ)."""
 
     code = "input_changed"
-    public = "The input is not the one that was submitted: its length, checksum or version differs."
+    public = "The input is not the one that was submitted: its length, type, checksum or version differs."
+
+
+class InputUnreachable(ObjectError):
+    """Raised when an input URL may not be called, or does not give the picture."""
+
+    code = "input_unreachable"
+    public = "The picture could not be fetched from the input's URL."
+
+    def __init__(self, message: str = "", *, detail: str | None = None) -> None:
+        super().__init__(detail or message)
+        #: What the job's owner may read of it.
+        self.detail = detail
 
 
 class StorageUnavailable(ObjectError):

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, NewType
 
 from jobs.errors import InvalidRequest
+from jobs.kinds import Kind
 from jobs.options import JobOptions
 from jobs.states import JobState
 
@@ -25,6 +26,8 @@ _JOB_ID = re.compile(r"job_[0-9a-f]{32}\Z")
 _S3_URI = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9])/(?P<key>.+)\Z", re.DOTALL)
 #: Bounds of a tenant's weight: one of them cannot stop the others, nor be stopped.
 MIN_WEIGHT, MAX_WEIGHT = 0.001, 1000.0
+#: The longest that a tenant may have its things kept (seconds).
+MAX_KEPT_S = 3650 * 86400
 #: S3's own limit.
 MAX_KEY_BYTES = 1024
 
@@ -89,6 +92,41 @@ class ObjectRef:
     def uri(self) -> str:
         return f"s3://{self.bucket}/{self.key}"
 
+    @property
+    def public_uri(self) -> str:
+        """As it may be told."""
+        return self.uri
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UrlRef:
+    """A picture at an http(s) URL, where the operator allows such inputs (``PHOTOMEND_INPUT_URLS``)."""
+
+    uri: str  #: whole, with its query: whoever signed it meant us only
+
+    @property
+    def public_uri(self) -> str:
+        """Without the query, which may hold a signature."""
+        address, mark, _ = self.uri.partition("?")
+        return f"{address}{mark and '?…'}"
+
+
+#: Where a job's picture may be.
+InputRef = ObjectRef | UrlRef
+
+
+def input_ref(uri: str) -> InputRef:
+    """The picture that a record names. Whether a caller may name it is decided at submit.
+
+    Raises:
+        InvalidRequest: see ``ObjectRef.parse``.
+    """
+    return UrlRef(uri=uri) if is_web_url(uri) else ObjectRef.parse(uri)
+
+
+def is_web_url(uri: str) -> bool:
+    return uri.lower().startswith(("http://", "https://"))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenant:
@@ -97,12 +135,34 @@ class Tenant:
     id: TenantId
     weight: float = 1.0  #: its share of a busy fleet against the others'; 0.001 to 1000
     max_unfinished: int | None = None  #: jobs it may have waiting or running; None = ``max_waiting_jobs``
+    #: What it may name as an input beside its own uploads and results: ``bucket`` or ``bucket/folder``. None: the local
+    #: tenant everything that the installation can read, any other nothing.
+    inputs: tuple[str, ...] | None = None
+    #: Where its batches may deliver, in the same form and with the same default; never where installations keep jobs'.
+    outputs: tuple[str, ...] | None = None
+    megapixels_a_day: int | None = (
+        None  #: of its pictures, estimated by bytes at submit, put right after; None = no limit
+    )
+    upload_bytes_a_day: int | None = None  #: of its uploads, as declared; None = no limit
+    requests_per_min: int | None = None  #: calls of all its keys; 0 = no limit; None = ``tenant_requests_per_min``
+    #: Seconds that its uploads, results and records of finished jobs are kept; what has its time already keeps that.
+    #: None = as long as everybody's are.
+    upload_ttl_s: int | None = None
+    result_ttl_s: int | None = None
+    record_ttl_s: int | None = None
 
     def __post_init__(self) -> None:
         if not MIN_WEIGHT <= self.weight <= MAX_WEIGHT:
             raise InvalidRequest(f"weight must be {MIN_WEIGHT:g} to {MAX_WEIGHT:g}, not {self.weight!r}")
         if self.max_unfinished is not None and self.max_unfinished < 0:
             raise InvalidRequest(f"max_unfinished must not be negative, but is {self.max_unfinished}")
+        for place in (*(self.inputs or ()), *(self.outputs or ())):
+            ObjectRef.parse(f"s3://{place.strip('/')}/x")
+        if self.requests_per_min is not None and self.requests_per_min < 0:
+            raise InvalidRequest(f"requests_per_min must not be negative, but is {self.requests_per_min}")
+        for kept_s in (self.upload_ttl_s, self.result_ttl_s, self.record_ttl_s):
+            if kept_s is not None and not 0 < kept_s <= MAX_KEPT_S:
+                raise InvalidRequest(f"things are kept for 1 second to {MAX_KEPT_S // 86400} days, not {kept_s} s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,9 +221,41 @@ class Result:
     warnings: tuple[Notice, ...] = ()
     model: dict[str, Any] = field(default_factory=dict)  #: name, sha256, engine, precision, tile_px
     metrics: dict[str, float] = field(default_factory=dict)  #: seconds per stage, megapixels
+    input_sha256: str | None = None  #: of the bytes that were worked on
 
     def artifact(self, part: str) -> Artifact | None:
         return next((a for a in self.artifacts if a.part == part), None)
+
+
+class Decision(StrEnum):
+    """What a person made of a result."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """One decision of a person about a result."""
+
+    decision: Decision
+    at: float
+    note: str = ""  #: the reviewer's own words
+    by: str = ""  #: who it was, as the caller says
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Death:
+    """A worker process that died by a fault of its own while it held the job."""
+
+    cause: str  #: such as ``SIGSEGV``, ``hang``, ``memory``
+    at: float
+    attempt: int
+    worker: str
+    is_alone: bool  #: nothing else ran there, so it was this job; otherwise one of several, or a device
+    stage: str | None = None  #: what the job was at, as far as it had told
+    engine: str | None = None  #: what computed, with its version
+    weights: tuple[str, ...] = ()  #: that were there: name and first digits of the SHA-256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,14 +264,21 @@ class Job:
 
     id: JobId
     tenant: TenantId  #: in whose backlog it waits
-    input: ObjectRef
+    input: InputRef
+    kind: Kind = Kind.RESTORE
     options: JobOptions = field(default_factory=JobOptions)
     priority: Priority = Priority.INTERACTIVE
     callback: Callback | None = None
     metadata: dict[str, str] = field(default_factory=dict)  #: the submitter's own, echoed back
     deadline_s: float | None = None  #: from submission; later than that nobody wants the result
     input_bytes: int | None = None  #: as declared or seen at submit; the scheduler's first idea of cost
+    input_etag: str | None = None  #: the storage's name for the version that is meant, without quotes
+    input_sha256: str | None = None  #: of the bytes that are meant; hexadecimal
+    input_type: str | None = None  #: media type that its bytes must have, as declared for an upload
     replay_of: JobId | None = None
+    request_id: str | None = None  #: of the call that made it, for logs
+    batch: str | None = None  #: id of the batch whose item it is
+    item: int | None = None  #: which line of that batch's manifest, from 0
 
     state: JobState = JobState.QUEUED
     created_at: float = 0.0
@@ -194,3 +293,8 @@ class Job:
     revision: int = 0  #: grows with every change of the record; SSE and ETag
     result: Result | None = None  #: SUCCEEDED only
     failure: Failure | None = None  #: FAILED only
+    is_suspect: bool = False  #: a process died under it: it runs alone until it has ended
+    deaths: tuple[Death, ...] = ()
+    dead_at: float | None = None  #: when it was given up: poison, or interrupted too often
+    replayed_as: JobId | None = None  #: the last job that asked for the same again
+    reviews: tuple[Review, ...] = ()  #: every decision about the result, the latest last

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.errors import InvalidOption
+from jobs.faces import FaceChoice, checked_choice, choice_words
 
 MODELS = ("gfpgan-1.4", "gfpgan-1.3", "gfpgan-1.2", "gfpgan-1", "restoreformer", "preview")
 BACKGROUNDS = ("auto", "realesrgan-x2plus", "realesrgan-x4plus", "realesr-general-x4v3", "preview-x2", "none")
-FACES = ("all", "center", "largest")
 GRAY = ("keep", "allow-color")
 FORMATS = ("auto", "jpeg", "png", "tiff", "webp")
 BIT_DEPTHS = ("auto", "8", "16")
@@ -44,13 +44,15 @@ class JobOptions:
     denoise: float = 0.5  #: realesr-general-x4v3 only, 0 to 1
     tile_px: int = 0  #: 0 = by memory, else 128 to 2048
     strength: float = 1.0  #: 0 = the original face's pixels exactly
-    faces: str = "all"
+    faces: FaceChoice = "all"
     min_face_px: int = 0
     max_face_px: int | None = None
     max_faces: int | None = None
     min_score: float = 0.5
+    rotate: bool = False
     passes: int = 1
     aligned: bool = False
+    page: int = 1  #: of a multi-page TIFF or an animation; 1 = first
     gray: str = "keep"
     format: str = "auto"
     quality: int = 95
@@ -62,6 +64,7 @@ class JobOptions:
     seed: int | None = None
 
     def __post_init__(self) -> None:
+        checked_choice(self.faces)
         _check_choices(self)
         _check_numbers(self)
         if len(self.suffix) > MAX_SUFFIX or not all(c.isalnum() or c in "-_." for c in self.suffix):
@@ -94,15 +97,16 @@ class JobOptions:
     def to_mapping(self) -> dict[str, Any]:
         """The options as JSON words, every one of them, so that a record says what was really used."""
         words = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return words | {"outputs": list(self.outputs)}
+        return words | {"faces": choice_words(self.faces), "outputs": list(self.outputs)}
 
 
 def _default(name: str) -> Any:
     return next(f.default for f in dataclasses.fields(JobOptions) if f.name == name)
 
 
-INTS = frozenset({"tile_px", "min_face_px", "max_face_px", "max_faces", "passes", "quality", "seed"})
+INTS = frozenset({"tile_px", "min_face_px", "max_face_px", "max_faces", "passes", "page", "quality", "seed"})
 FLOATS = frozenset({"scale", "denoise", "strength", "min_score"})
+BOOLS = frozenset({"rotate", "aligned"})
 OPTIONAL = frozenset({"model", "max_face_px", "max_faces", "seed"})
 
 
@@ -110,6 +114,11 @@ def _coerce(name: str, value: Any) -> Any:
     """The value with JSON's number and list types made ours; wrong types are refused, never guessed at."""
     if value is None and name in OPTIONAL:
         return None
+    if name == "faces":
+        return checked_choice(value)
+    if (name in INTS or name == "bit_depth") and isinstance(value, float) and value.is_integer():
+        # 2.0 is an integer in JSON Schema, and some languages write every number so.
+        value = int(value)
     if name == "bit_depth" and type(value) is int:
         value = str(value)
     if not _is_of_type(name, value):
@@ -129,7 +138,7 @@ _shown = reprlib.repr
 
 
 def _is_of_type(name: str, value: Any) -> bool:
-    if name == "aligned":
+    if name in BOOLS:
         return isinstance(value, bool)
     if name in INTS:
         return isinstance(value, int) and not isinstance(value, bool)
@@ -143,7 +152,6 @@ def _is_of_type(name: str, value: Any) -> bool:
 CHOICES: dict[str, tuple[str, ...]] = {
     "model": MODELS,
     "background": BACKGROUNDS,
-    "faces": FACES,
     "gray": GRAY,
     "format": FORMATS,
     "bit_depth": BIT_DEPTHS,
@@ -163,6 +171,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "max_faces": (1, 10_000),
     "min_score": (0, 1),
     "passes": (1, 2),
+    "page": (1, 100_000),
     "quality": (1, 100),
     "seed": (0, 2**63 - 1),
 }

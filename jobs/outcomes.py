@@ -40,6 +40,11 @@ class ClaimRefusal(StrEnum):
     CANCELED = "canceled"
     DEADLINE = "deadline"  #: too late; the job has just been failed for it
     EXHAUSTED = "exhausted"  #: interrupted too often; the job has just been failed for it
+    SUSPECT = "suspect"  #: it runs alone; see ``claim_suspect``
+    SECLUDED = "secluded"  #: this worker is to run a suspect; the job will be sent elsewhere
+    FORGED = "forged"  #: its record is not signed by us; the job has just been given up
+    NONE = "none"  #: no suspect waits
+    NOT_ALONE = "not_alone"  #: this worker holds other jobs
 
 
 class Beat(StrEnum):

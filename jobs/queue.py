@@ -21,9 +21,8 @@ from jobs.settings import JobsSettings
 TASK = "photomend.restore"
 
 QUEUES: dict[Priority, str] = {Priority.INTERACTIVE: "restore.interactive", Priority.BATCH: "restore.batch"}
-#: Jobs whose process died by its own fault run alone.
-SUSPECT_QUEUE = "restore.suspect"
-ALL_QUEUES = (*QUEUES.values(), SUSPECT_QUEUE)
+#: Suspects have none: a message goes to whoever is free, and they must run where nothing else does.
+ALL_QUEUES = tuple(QUEUES.values())
 
 #: Longer than any job: an ack that never came must not hand a message to a second worker meanwhile.
 VISIBILITY_TIMEOUT_S = 3600

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from jobs import callbacks
+from jobs.model import TenantId
 
 
 class JobsSettings(BaseSettings):
     """Settings of everything that speaks to Redis or S3: API, keeper, worker. Environment: ``PHOTOMEND_*``."""
 
-    model_config = SettingsConfigDict(env_prefix="PHOTOMEND_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="PHOTOMEND_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     redis_url: str = Field(
         default="redis://127.0.0.1:6379/0", pattern="^(rediss?|unix)://", description="Job records and Celery messages"
@@ -36,15 +39,51 @@ class JobsSettings(BaseSettings):
     callback_secret: SecretStr | None = Field(
         default=None, description="Standard Webhooks secret (whsec_…, 24 to 64 bytes); callbacks are refused without it"
     )
+    callback_secret_previous: SecretStr | None = Field(
+        default=None,
+        description="While receivers change to a new callback_secret: the old one, with which callbacks are signed too",
+    )
     callback_allow_hosts: tuple[str, ...] = Field(
         default=(), description="JSON list of host:port that callbacks may go to though they are not public addresses"
+    )
+    input_urls: bool = Field(
+        default=False, description="1 = a job's input may be an http(s) URL, which the worker fetches; 0 = s3:// only"
+    )
+    input_allow_hosts: tuple[str, ...] = Field(
+        default=(), description="JSON list of host:port that inputs may be fetched from though they are not public"
+    )
+    signing_secret: SecretStr | None = Field(
+        default=None,
+        min_length=32,
+        description="Signs jobs, keys and tenants in Redis: whoever can write there can still make no worker read a"
+        " bucket. The same for API, keeper, worker and operators; none of them starts without it",
+    )
+    signing_secret_previous: SecretStr | None = Field(
+        default=None, min_length=32, description="While signing_secret is changed: what this one signed is good as well"
     )
     lease_s: float = Field(default=10.0, gt=0, description="How long a worker owns a job without a beat")
     max_upload_bytes: int = Field(default=512 * 1024 * 1024, gt=0, description="Largest input file")
     max_waiting_jobs: int = Field(default=1_000_000, gt=0, description="Unfinished jobs that a tenant may have")
+    max_unfinished_jobs: int = Field(
+        default=5_000_000, gt=0, description="Unfinished jobs of all tenants; with more, submits get 503 overloaded"
+    )
     record_ttl_s: int = Field(default=30 * 86400, gt=0, description="How long a finished job's record stays")
     result_ttl_s: int = Field(default=7 * 86400, gt=0, description="How long results stay")
     upload_ttl_s: int = Field(default=86400, gt=0, description="How long uploads stay")
     idempotency_ttl_s: int = Field(default=86400, gt=0, description="How long an Idempotency-Key is remembered")
     resend_after_s: float = Field(default=5.0, gt=0, description="A sent job unclaimed for this long is sent again")
     max_attempts: int = Field(default=10, gt=0, description="Claims before a job fails as too_many_interruptions")
+
+    @field_validator("callback_secret", "callback_secret_previous")
+    @classmethod
+    def _secrets_are_the_standards(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and not callbacks.is_secret(secret.get_secret_value()):
+            raise ValueError("must be whsec_ and base64 of 24 to 64 bytes: echo whsec_$(openssl rand -base64 32)")
+        return secret
+
+    def callback_secrets(self, tenant: TenantId) -> tuple[str, ...]:
+        """What the tenant's callbacks are signed with, the newest first; empty where callbacks are switched off."""
+        if self.callback_secret is None:
+            return ()
+        masters = (self.callback_secret, self.callback_secret_previous)
+        return tuple(callbacks.tenant_secret(m.get_secret_value(), tenant) for m in masters if m is not None)

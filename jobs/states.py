@@ -26,4 +26,7 @@ MOVES: dict[JobState, frozenset[JobState]] = {
     JobState.EXPIRED: frozenset(),
 }
 
+#: A job under which so many processes died by their own fault, while it ran alone, is poison.
+MAX_DEATHS = 3
+
 TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELED, JobState.EXPIRED})

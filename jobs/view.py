@@ -6,7 +6,8 @@ import dataclasses
 from datetime import UTC, datetime
 from typing import Any
 
-from jobs.model import Artifact, Job
+from jobs.kinds import options_shown
+from jobs.model import Artifact, Job, Review
 from jobs.states import JobState
 
 
@@ -16,13 +17,14 @@ def public_view(job: Job, *, base_url: str = "") -> dict[str, Any]:
     path = f"{base_url}/v1/jobs/{job.id}"
     return {
         "id": job.id,
+        "kind": str(job.kind),
         "status": str(job.state),
         "created_at": timestamp(job.created_at),
         "started_at": timestamp(job.started_at),
         "completed_at": timestamp(job.completed_at),
         "priority": str(job.priority),
-        "input": job.input.uri,
-        "options": job.options.to_mapping(),
+        "input": job.input.public_uri,
+        "options": options_shown(job.kind, job.options),
         "output": result
         and {
             "width": result.width,
@@ -44,6 +46,9 @@ def public_view(job: Job, *, base_url: str = "") -> dict[str, Any]:
             "events": f"{path}/events",
         },
         "metadata": dict(job.metadata),
+        "batch": job.batch,
+        "review": _review(job.reviews[-1]) if job.reviews else None,
+        "reviews": [_review(review) for review in job.reviews],
         "replay_of": job.replay_of,
     }
 
@@ -53,6 +58,15 @@ def timestamp(seconds: float | None) -> str | None:
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _review(review: Review) -> dict[str, Any]:
+    return {
+        "decision": str(review.decision),
+        "at": timestamp(review.at),
+        "note": review.note,
+        "by": review.by,
+    }
 
 
 def _part(artifact: Artifact, path: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@
 -- ARGV[3]  epoch      int, of the claim
 -- ARGV[4]  result     JSON
 -- ARGV[5]  cost       float, what the job really took; the tenant is charged the difference
+-- ARGV[6]  megapixels float, of the picture; the tenant's account of the day is put right
 -- Returns  {"ok", record, id} | {"gone"|"fenced"|"illegal", state}
 essential()
 local policy, id, epoch = cjson.decode(ARGV[1]), ARGV[2], ARGV[3]
@@ -15,12 +16,13 @@ local why = refusal(job, epoch)
 if why == 'illegal' and job.state == 'succeeded' and job.result == ARGV[4] then return reply('ok', id) end
 if why then return {why, job and job.state} end
 
-finish(id, job, 'succeeded', now(), policy, {'result', ARGV[4], 'cost', ARGV[5]})
+local lane = lane_of(job)
+finish(id, job, 'succeeded', now(), policy, {'result', ARGV[4], 'cost', ARGV[5]}, tonumber(ARGV[6]))
 local weight = tonumber(redis.call('HGET', P .. 'tenant:' .. job.tenant, 'weight') or 1)
 local owed = num((tonumber(ARGV[5]) - tonumber(job.cost)) / weight)
-if redis.call('ZSCORE', P .. 'ring:' .. job.lane, job.tenant) then
-  redis.call('ZINCRBY', P .. 'ring:' .. job.lane, owed, job.tenant)
+if redis.call('ZSCORE', P .. 'ring:' .. lane, job.tenant) then
+  redis.call('ZINCRBY', P .. 'ring:' .. lane, owed, job.tenant)
 else
-  redis.call('HINCRBYFLOAT', P .. 'tenant:' .. job.tenant, 'vt:' .. job.lane, owed)
+  redis.call('HINCRBYFLOAT', P .. 'tenant:' .. job.tenant, 'vt:' .. lane, owed)
 end
 return reply('ok', id)

@@ -1,11 +1,11 @@
 -- Checks jobs' records against every index that may hold them; repairs what is wrong if asked. The record is right.
 -- KEYS[1]  leases     zset; names the slot
 -- ARGV[1]  repair     "1" = repair, "0" = only say
--- ARGV[2]  lanes      names, joined by commas
+-- ARGV[2]  lanes      names of priorities, joined by commas
 -- ARGV[3..] ids       job ids; those without a record are passed over
 -- Returns  {id, violation, id, violation, ...}: words for an operator
 essential()
-local repair, lanes, t = ARGV[1] == '1', {}, now()
+local repair, lanes, t = ARGV[1] == '1', {'suspect'}, now()
 for lane in string.gmatch(ARGV[2], '[^,]+') do lanes[#lanes + 1] = lane end
 local found = {}
 
@@ -32,16 +32,32 @@ local function examine(id, job)
     expect('index:' .. job.tenant .. ':' .. state, state == job.state and job.seq or nil, 'entry in the list of ' .. state)
   end
   expect('leases', job.state == 'processing' and (job.lease_until or num(t)) or nil, 'lease')
+  expect('dead', job.dead, 'dead letter')
+  if job.state == 'processing' then
+    local held = P .. 'held:' .. job.worker
+    if redis.call('SISMEMBER', held, id) == 0 then
+      wrong('entry in its worker\'s hands is missing', function() redis.call('SADD', held, id) end)
+    end
+    if job.suspect and redis.call('ZSCORE', P .. 'secluded', job.worker) ~= 'inf' then
+      wrong('runs as a suspect, and others may join it', function()
+        redis.call('ZADD', P .. 'secluded', '+inf', job.worker)
+      end)
+    end
+  end
+  if job.suspect and not waiting and job.state ~= 'processing' then
+    wrong('is a suspect though it has ended', function() redis.call('HDEL', P .. 'job:' .. id, 'suspect') end)
+  end
   expect('deadlines', waiting and job.deadline or nil, 'deadline')
   expect('expiry', EVENTS[job.state] and num(t) or nil, 'expiry')
   expect('retire', job.state == 'expired' and num(t) or nil, 'end of the record')
 
   local places = 0
   for _, lane in ipairs(lanes) do
-    local own = waiting and lane == job.lane
+    local own = waiting and lane == lane_of(job)
     for _, key in ipairs({'sent:' .. lane, 'backlog:' .. lane .. ':' .. job.tenant}) do
       if redis.call('ZSCORE', P .. key, id) then
-        if own and places == 0 then
+        -- Suspects are never sent.
+        if own and places == 0 and key ~= 'sent:suspect' then
           places = 1
         else
           wrong('place in ' .. key .. ' is left over', function() redis.call('ZREM', P .. key, id) end)
@@ -49,7 +65,7 @@ local function examine(id, job)
       end
     end
   end
-  local backlog, ring = P .. 'backlog:' .. job.lane .. ':' .. job.tenant, P .. 'ring:' .. job.lane
+  local backlog, ring = P .. 'backlog:' .. lane_of(job) .. ':' .. job.tenant, P .. 'ring:' .. lane_of(job)
   if waiting and places == 0 then
     wrong('waits nowhere', function() enqueue(id, job) end)
   elseif waiting and redis.call('ZSCORE', backlog, id) and not redis.call('ZSCORE', ring, job.tenant) then

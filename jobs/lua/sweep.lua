@@ -4,6 +4,8 @@
 -- ARGV[2]  limit      int, at most so many of each kind in one call
 -- Returns  {requeued, ended, overdue, expired, retired, uploads}: counts. ended = lapsed jobs that went to their end
 essential()
+-- How long the end of a process may be told late (seconds): twice as long as a supervisor tries.
+local KEPT_S = 600
 local policy, limit = cjson.decode(ARGV[1]), ARGV[2]
 local t = now()
 -- After a restart of Redis every lease looks old though its worker lives; give each its length again.
@@ -20,7 +22,13 @@ for _, id in ipairs(due('leases')) do
     redis.call('ZREM', P .. 'leases', id)
   elseif uptime >= tonumber(job.lease_s) then
     put_back(id, job, t, policy)
-    if job.state == 'queued' then requeued = requeued + 1 else ended = ended + 1 end
+    if job.state == 'queued' then
+      requeued = requeued + 1
+      redis.call('SADD', P .. 'lapsed:' .. job.worker, id)
+      redis.call('EXPIRE', P .. 'lapsed:' .. job.worker, KEPT_S)
+    else
+      ended = ended + 1
+    end
   end
 end
 for _, id in ipairs(due('deadlines')) do
@@ -38,7 +46,8 @@ for _, id in ipairs(due('expiry')) do
   if job and legal(job.state, 'expired') then
     move(id, job, 'expired', {})
     if job.result then redis.call('ZADD', P .. 'trash', num(t), 'job ' .. id) end
-    redis.call('ZADD', P .. 'retire', num(math.max(t, tonumber(job.completed_at) + policy.record_ttl_s)), id)
+    local kept = kept_s(job.tenant, 'record_ttl', policy)
+    redis.call('ZADD', P .. 'retire', num(math.max(t, tonumber(job.completed_at) + kept)), id)
     expired = expired + 1
   end
 end
@@ -51,6 +60,7 @@ for _, id in ipairs(due('retire')) do
     redis.call('ZREM', P .. 'retire', id)
     if job then
       redis.call('ZREM', P .. 'index:' .. job.tenant .. ':' .. job.state, id)
+      redis.call('ZREM', P .. 'dead', id)
       for _, event in ipairs({'started', 'completed', 'failed', 'canceled'}) do
         local delivery = 'msg_' .. string.sub(id, 5) .. '_' .. event
         redis.call('ZREM', P .. 'outbox', delivery)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -12,6 +13,7 @@ from jobs.backlog import actual_cost, estimated_cost
 from jobs.model import Job, Priority, Tenant, TenantId
 from jobs.store import JobStore, Slots
 from tests import samples
+from tests.fleet import wait_for
 from tests.integration.jobs.conftest import let_pass
 
 BATCH = Priority.BATCH
@@ -196,3 +198,59 @@ def test_a_lock_is_held_by_one_and_opens_by_itself(make_store: Callable[..., Job
     assert two.lock("sweeper", ttl_s=0.01)
     time.sleep(0.05)
     assert one.lock("sweeper", ttl_s=30.0)
+
+
+#: No time at all to a nudge that is there, and little to one that is not.
+AT_ONCE_S = 0.01
+
+
+def test_a_feeder_is_nudged_by_the_job_that_it_found_missing_and_by_no_other(store: JobStore) -> None:
+    assert not store.nudged(within_s=AT_ONCE_S)
+    submit(store, "anna", 1)
+    assert not store.nudged(within_s=AT_ONCE_S), "nobody had room to spare"
+    assert len(store.take(credits=2, priority=BATCH)) == 1
+    store.submit(samples.job(priority=Priority.INTERACTIVE))
+    assert not store.nudged(within_s=AT_ONCE_S), "there was room for a batch job only"
+    submit(store, "anna", 3)
+    assert store.nudged(within_s=5.0)
+    assert not store.nudged(within_s=AT_ONCE_S), "one nudge for all of them"
+
+
+def test_a_job_that_comes_back_nudges_as_well(store: JobStore) -> None:
+    submit(store, "anna", 1)
+    (job_id,) = store.take(credits=2, priority=BATCH)
+    store.claim(job_id, worker="w", lease_s=60.0)
+    store.release(job_id, epoch=1, charge=False)
+    assert store.nudged(within_s=5.0)
+
+
+def test_a_slot_that_becomes_free_nudges_where_something_waits(store: JobStore) -> None:
+    store.publish_slots(Slots(worker="w", queues=(), free=1, total=1))
+    assert not store.nudged(within_s=AT_ONCE_S), "for nothing"
+    submit(store, "anna", 1)
+    store.publish_slots(Slots(worker="w", queues=(), free=0, total=1))
+    assert not store.nudged(within_s=AT_ONCE_S), "by no slot"
+    store.publish_slots(Slots(worker="w", queues=(), free=1, total=1))
+    assert store.nudged(within_s=5.0)
+
+
+def test_whoever_waits_already_hears_a_nudge(make_store: Callable[..., JobStore]) -> None:
+    ours, theirs = make_store(), make_store()
+    ours.take(credits=1, priority=BATCH)
+
+    def waits() -> bool:
+        return any(theirs.nudged(within_s=60.0) for _ in range(30))
+
+    with ThreadPoolExecutor() as pool:
+        heard = pool.submit(waits)
+        wait_for(lambda: ours._redis.info("clients")["blocked_clients"], what="it waits")
+        submit(ours, "anna", 1)
+        assert heard.result()
+
+
+def test_two_feeders_that_counted_the_same_room_do_not_fill_it_twice(store: JobStore) -> None:
+    submit(store, "anna", 9)
+    assert len(store.take(credits=3, priority=BATCH, sent=0)) == 3
+    assert store.take(credits=3, priority=BATCH, sent=0) == ()
+    assert len(store.take(credits=3, priority=BATCH, sent=2)) == 2
+    assert len(store.take(credits=3, priority=BATCH, sent=5)) == 3

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 from typer.testing import CliRunner
 
-from jobs.blobs import BlobStore, result_ref
+from jobs.blobs import BlobStore
 from jobs.model import Job
+from jobs.object_names import result_ref
 from jobs.settings import JobsSettings
 from jobs.states import JobState
 from jobs.store import JobStore
@@ -53,7 +54,10 @@ def test_the_doctor_names_mends_and_is_content(
     assert code == 0
     assert "; mended" in said
     assert "; deleted" in said
-    assert run("--objects") == (0, "0 violations, 0 overdue, 0 orphaned objects\n")
+    code, said = run("--objects")
+    assert code == 0, "advice is no fault"
+    assert "does not let pages of http://127.0.0.1:8080 upload to it" in said
+    assert said.endswith("\n0 violations, 0 overdue, 0 orphaned objects\n")
 
 
 def test_a_store_out_of_reach_is_one_sentence_and_exit_code_1(
@@ -64,3 +68,16 @@ def test_a_store_out_of_reach_is_one_sentence_and_exit_code_1(
     assert code == 1
     assert "PHOTOMEND_REDIS_URL" in said
     assert "Traceback" not in said
+
+
+def test_settings_of_redis_that_lose_jobs_are_named(store: JobStore, run: Callable[..., tuple[int, str]]) -> None:
+    store._redis.config_set("maxmemory-policy", "allkeys-lru")
+    store._redis.config_set("appendonly", "no")
+    try:
+        code, said = run()
+    finally:
+        store._redis.config_set("maxmemory-policy", "noeviction")
+        store._redis.config_set("appendonly", "yes")
+    assert code == 1
+    assert "Redis: maxmemory-policy is allkeys-lru" in said
+    assert "Redis: the append-only file is off" in said

@@ -19,7 +19,7 @@ from jobs.doctor import Doctor
 from jobs.errors import Fenced, IdempotencyMismatch, IllegalMove, JobNotFound, QuotaExceeded
 from jobs.model import Job, JobId, Priority, TenantId, new_job_id
 from jobs.settings import JobsSettings
-from jobs.states import MOVES, TERMINAL, JobState
+from jobs.states import MAX_DEATHS, MOVES, TERMINAL, JobState
 from jobs.store import Beat, ClaimRefusal, Idempotency, JobStore
 from tests import samples
 
@@ -35,13 +35,15 @@ Q, RUN, OK, BAD, GONE, OLD = (
 PICKS = st.integers(0, 19)
 WRONG = 5
 TENANTS = [TenantId("anna"), TenantId("bert")]
+WORKERS = ["w1", "w2"]
 QUOTA = 5
-ATTEMPTS = 3
+ATTEMPTS = 5
 
 
 WHAT_HAPPENS = {
     "claimed", "committed", "committed again", "failed", "released", "asked to cancel", "canceled", "died", "expired",
-    "deleted", "told", "fenced", "refused",
+    "deleted", "told", "fenced", "refused", "killed", "accused", "hung", "ran alone", "cleared", "poisoned", "given up",
+    "kept away", "handed back", "hung past its lease", "accused past their leases",
 }  # fmt: skip
 
 
@@ -56,15 +58,43 @@ class Known:
     cancel: bool = False
     result: str | None = None
     ended_as: JobState | None = None
+    worker: str = ""
+    alone_deaths: int | None = None  #: None = no suspect
+    is_dead: bool = False
+    has_lapsed: bool = False  #: its worker's lease ended by itself, and nobody has had it since
 
     def to(self, state: JobState) -> None:
         assert state in MOVES[self.state], "the model itself makes legal moves only"
         self.state = state
+        self.has_lapsed = False
         if state in TERMINAL and state is not OLD:
             self.ended_as = state
 
-    def put_back(self) -> None:
-        self.to(GONE if self.cancel else BAD if self.attempt >= ATTEMPTS else Q)
+    def put_back(self, did: Counter[str]) -> None:
+        is_poison = self.alone_deaths == MAX_DEATHS
+        if self.cancel:
+            self.to(GONE)
+        elif is_poison or self.attempt >= ATTEMPTS:
+            self.to(BAD)
+            self.is_dead = True
+            did["poisoned" if is_poison else "given up"] += 1
+        else:
+            self.to(Q)
+
+    def accuse(self) -> None:
+        self.alone_deaths = 0 if self.alone_deaths is None else self.alone_deaths + 1
+
+    def accuse_lapsed(self, did: Counter[str]) -> None:
+        self.has_lapsed = False
+        self.accuse()
+        if self.alone_deaths == MAX_DEATHS:
+            self.to(BAD)
+            self.is_dead = True
+            did["poisoned"] += 1
+
+    def claimed_by(self, worker: str) -> None:
+        self.to(RUN)
+        self.epoch, self.attempt, self.worker = self.epoch + 1, self.attempt + 1, worker
 
 
 class Lives(RuleBasedStateMachine):
@@ -129,7 +159,7 @@ class Lives(RuleBasedStateMachine):
     def resend(self) -> None:
         assert all(self.known[job_id].state is Q for job_id, _ in self.store.overdue_sent(limit=99))
 
-    @rule(pick=PICKS, worker=st.sampled_from(["w1", "w2"]))
+    @rule(pick=PICKS, worker=st.sampled_from(WORKERS))
     def claim(self, pick: int, worker: str) -> None:
         job_id = self._pick(pick, Q)
         if job_id not in self.known:
@@ -137,14 +167,40 @@ class Lives(RuleBasedStateMachine):
             return
         known = self.known[job_id]
         got = self.store.claim(job_id, worker=worker, lease_s=1e6)
-        if known.state is Q:
-            known.to(RUN)
+        if known.state is not Q:
+            assert got is (ClaimRefusal.CANCELED if known.state is GONE else ClaimRefusal.NOT_QUEUED)
+        elif known.alone_deaths is not None:
+            assert got is ClaimRefusal.SUSPECT
+        elif any(k.alone_deaths is not None for k in self._held(worker).values()):
+            assert got is ClaimRefusal.SECLUDED
+            self.did["kept away"] += 1
+        else:
+            known.claimed_by(worker)
             self.did["claimed"] += 1
-            known.epoch, known.attempt = known.epoch + 1, known.attempt + 1
             assert isinstance(got, Job)
             assert (got.epoch, got.attempt, got.worker) == (known.epoch, known.attempt, worker)
+
+    @rule(worker=st.sampled_from(WORKERS))
+    def claim_suspect(self, worker: str) -> None:
+        got = self.store.claim_suspect(worker=worker, lease_s=1e6)
+        if self._held(worker):
+            assert got is ClaimRefusal.NOT_ALONE
+        elif isinstance(got, Job):
+            known = self.known[got.id]
+            assert (known.state, known.alone_deaths is not None) == (Q, True)
+            known.claimed_by(worker)
+            self.did["ran alone"] += 1
+            assert (got.epoch, got.attempt) == (known.epoch, known.attempt)
         else:
-            assert got is (ClaimRefusal.CANCELED if known.state is GONE else ClaimRefusal.NOT_QUEUED)
+            assert got is ClaimRefusal.NONE
+            assert not any(k.state is Q and k.alone_deaths is not None for k in self.known.values())
+
+    @rule(pick=PICKS)
+    def hand_back(self, pick: int) -> None:
+        job_id = self._pick(pick, Q)
+        was_sent = any(self.store._redis.zscore(f"{{photomend}}:sent:{p}", job_id) is not None for p in Priority)
+        assert self.store.hand_back(job_id) == was_sent
+        self.did["handed back"] += was_sent
 
     @rule(pick=PICKS, back=st.integers(0, 2))
     def beat(self, pick: int, back: int) -> None:
@@ -163,6 +219,7 @@ class Lives(RuleBasedStateMachine):
             known = self.known.get(job_id)
             same = known is not None and not back and known.state is OK and known.result == name
             if self._owned(job_id, back):
+                self.did["cleared"] += self.known[job_id].alone_deaths is not None
                 self.known[job_id].to(OK)
                 self.known[job_id].result = name
                 self.did["committed"] += 1
@@ -181,15 +238,22 @@ class Lives(RuleBasedStateMachine):
             self.did["failed"] += 1
             self.store.fail(job_id, epoch=self._epoch(job_id, back), failure=samples.FAILURE)
 
-    @rule(pick=PICKS, back=st.integers(0, 1), charge=st.booleans())
-    def release(self, pick: int, back: int, charge: bool) -> None:
-        job_id = self._pick(pick, RUN)
+    @rule(pick=PICKS, back=st.integers(0, 1), charge=st.booleans(), cause=st.sampled_from([None, "hang"]))
+    def release(self, pick: int, back: int, charge: bool, cause: str | None) -> None:
+        lapsed = [i for i, known in self.known.items() if known.has_lapsed]
+        job_id = lapsed[0] if lapsed and cause else self._pick(pick, RUN)
         if self._owned(job_id, back):
             known = self.known[job_id]
             known.attempt -= not charge
-            self.did["released"] += 1
-            known.put_back()
-            self.store.release(job_id, epoch=self._epoch(job_id, back), charge=charge)
+            if cause:
+                known.accuse()
+            self.did["hung" if cause else "released"] += 1
+            known.put_back(self.did)
+            self.store.release(job_id, epoch=self._epoch(job_id, back), charge=charge, cause=cause)
+        elif job_id in self.known and cause and not back and self.known[job_id].has_lapsed:
+            self.did["hung past its lease"] += 1
+            self.known[job_id].accuse_lapsed(self.did)
+            self.store.release(job_id, epoch=self._epoch(job_id, back), charge=charge, cause=cause)
         elif job_id in self.known:
             self._refused(job_id, back, self.store.release, charge=charge)
 
@@ -213,14 +277,35 @@ class Lives(RuleBasedStateMachine):
             self.did["canceled"] += 1
             self.store.canceled(job_id, epoch=self._epoch(job_id, back))
 
+    @rule(worker=st.sampled_from(WORKERS), charge=st.booleans(), cause=st.sampled_from([None, "SIGSEGV"]))
+    def the_supervisor_reads_an_exit(self, worker: str, charge: bool, cause: str | None) -> None:
+        held = self._held(worker)
+        for known in held.values():
+            if cause:
+                known.accuse()
+            known.attempt -= not (charge or cause)
+            known.put_back(self.did)
+        self.did["accused" if cause else "killed"] += len(held)
+        lapsed = {i: k for i, k in self.known.items() if k.has_lapsed and k.worker == worker}
+        for known in lapsed.values():
+            known.has_lapsed = False
+            if cause:
+                known.accuse_lapsed(self.did)
+        if cause:
+            self.did["accused past their leases"] += len(lapsed)
+            held |= lapsed
+        released = self.store.release_worker(worker, charge=charge, cause=cause)
+        assert released == {job_id: known.state for job_id, known in held.items()}
+
     @rule(pick=PICKS)
-    def the_worker_dies(self, pick: int) -> None:
-        """Its lease runs out, and a sweep finds it."""
+    def the_lease_lapses(self, pick: int) -> None:
+        """Nobody says that the worker died; a sweep finds it."""
         job_id = self._pick(pick, RUN)
         if job_id in self.known and self.known[job_id].state is RUN:
             self.store._redis.hset(f"{{photomend}}:job:{job_id}", "lease_s", "0")
             self.store._redis.zadd("{photomend}:leases", {job_id: 1})
-            self.known[job_id].put_back()
+            self.known[job_id].put_back(self.did)
+            self.known[job_id].has_lapsed = self.known[job_id].state is Q
             self.did["died"] += 1
             report = self.store.sweep()
             assert report.requeued + report.ended == 1
@@ -275,17 +360,37 @@ class Lives(RuleBasedStateMachine):
             (2, lambda: self.beat(pick(), dice.randrange(2))),
             (3, lambda: self.commit(pick(), dice.randrange(8) == 0, dice.choice("xy"), 1 + coin())),
             (2, lambda: self.fail(pick(), dice.randrange(8) == 0)),
-            (2, lambda: self.release(pick(), dice.randrange(8) == 0, coin())),
+            (2, lambda: self.release(pick(), dice.randrange(8) == 0, coin(), dice.choice([None, None, "hang"]))),
+            (5, lambda: self.claim_suspect(dice.choice(WORKERS))),
+            (
+                3,
+                lambda: self.the_supervisor_reads_an_exit(dice.choice(WORKERS), coin(), dice.choice([None, "SIGSEGV"])),
+            ),
+            (1, lambda: self.hand_back(pick())),
             (2, lambda: self.cancel(pick())),
             (3, lambda: self.canceled(pick(), 0)),
-            (2, lambda: self.the_worker_dies(pick())),
+            (2, lambda: self.the_lease_lapses(pick())),
             (1, lambda: self.time_passes(pick())),
             (1, lambda: self.delete(pick())),
             (1, lambda: self.tell(3, coin())),
         ]
-        weights = [weight for weight, _ in calls]
-        for _, call in dice.choices(calls, weights, k=10):
-            call()
+        _play(dice, calls, 10)
+
+    @rule(seed=st.integers(0, 2**32 - 1))
+    def a_bad_day(self, seed: int) -> None:
+        """Pictures that kill, one process after the other, until each is cleared or given up."""
+        dice = random.Random(seed)
+        pick, worker = (lambda: dice.randrange(20)), (lambda: dice.choice(WORKERS))
+        calls: list[tuple[int, Callable[[], None]]] = [
+            (1, lambda: self.submit(dice.choice(TENANTS), dice.choice(list(Priority)), "", "a")),
+            (3, lambda: self.claim(pick(), worker())),
+            (8, lambda: self.claim_suspect(worker())),
+            (6, lambda: self.the_supervisor_reads_an_exit(worker(), True, dice.choice([None, "SIGSEGV", "SIGABRT"]))),
+            (2, lambda: self.release(pick(), 0, True, dice.choice([None, "hang"]))),
+            (2, lambda: self.the_lease_lapses(pick())),
+            (1, lambda: self.commit(pick(), 0, "x", 1)),
+        ]
+        _play(dice, calls, 18)
 
     @invariant()
     def the_store_is_as_the_model_says(self) -> None:
@@ -300,9 +405,25 @@ class Lives(RuleBasedStateMachine):
                 assert job.cancel_requested == known.cancel
 
     @invariant()
+    def suspects_run_alone_and_only_what_was_given_up_is_dead(self) -> None:
+        if not hasattr(self, "known"):
+            return
+        for worker in WORKERS:
+            held = self._held(worker)
+            assert len(held) <= 1 or all(known.alone_deaths is None for known in held.values())
+        for job_id, known in self.known.items():
+            job = self.store.get(job_id)
+            assert job.is_suspect == (known.alone_deaths is not None and known.state in {Q, RUN})
+            assert sum(death.is_alone for death in job.deaths) == (known.alone_deaths or 0) <= MAX_DEATHS
+        assert set(self.store._redis.zrange("{photomend}:dead", 0, -1)) == {
+            j for j, k in self.known.items() if k.is_dead
+        }
+
+    @invariant()
     def everything_fits_together(self) -> None:
         if hasattr(self, "known"):
             assert list(self.doctor.examine_jobs(list(self.known))) == []
+            assert list(self.doctor.examine_workers(set(WORKERS))) == []
 
     @invariant()
     def each_job_tells_its_end_exactly_once(self) -> None:
@@ -324,6 +445,9 @@ class Lives(RuleBasedStateMachine):
                 return pool[pick % len(pool)]
         return new_job_id()
 
+    def _held(self, worker: str) -> dict[JobId, Known]:
+        return {job_id: k for job_id, k in self.known.items() if k.state is RUN and k.worker == worker}
+
     def _epoch(self, job_id: JobId, back: int) -> int:
         return (self.known[job_id].epoch if job_id in self.known else 1) - back
 
@@ -337,6 +461,11 @@ class Lives(RuleBasedStateMachine):
         self.did["fenced" if fenced else "refused"] += 1
         with pytest.raises(Fenced if fenced else IllegalMove):
             call(job_id, epoch=self._epoch(job_id, back), **args)
+
+
+def _play(dice: random.Random, calls: list[tuple[int, Callable[[], None]]], count: int) -> None:
+    for _, call in dice.choices(calls, [weight for weight, _ in calls], k=count):
+        call()
 
 
 @pytest.fixture
@@ -370,8 +499,12 @@ def test_lives_from_dice_keep_every_promise_and_meet_every_case(lives: type[Live
         life = lives()
         life.start(seed)
         for moment in range(4):
-            life.a_busy_moment(1000 * seed + moment)
+            if seed % 3:
+                life.a_busy_moment(1000 * seed + moment)
+            else:
+                life.a_bad_day(1000 * seed + moment)
             life.the_store_is_as_the_model_says()
+            life.suspects_run_alone_and_only_what_was_given_up_is_dead()
             life.everything_fits_together()
             life.each_job_tells_its_end_exactly_once()
         life.teardown()

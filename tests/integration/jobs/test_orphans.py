@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.blobs import BlobStore, new_upload_id, result_ref, upload_ref
+from jobs.blobs import BlobStore
 from jobs.model import LOCAL_TENANT, Job, ObjectRef
+from jobs.object_names import new_upload_id, result_ref, upload_ref
 from jobs.orphans import orphans
 from jobs.settings import JobsSettings
 from jobs.states import JobState
@@ -16,6 +17,11 @@ from jobs.store import JobStore, Upload
 from tests import samples
 
 MakeJob = Callable[..., Job]
+
+
+@pytest.fixture
+def store(make_store: Callable[..., JobStore], jobs_settings: JobsSettings) -> JobStore:
+    return make_store(bucket=jobs_settings.bucket)
 
 
 @pytest.fixture

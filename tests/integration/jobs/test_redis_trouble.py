@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -172,3 +174,29 @@ def _signal(pid: int, name: str) -> None:
     import signal
 
     os.kill(pid, signal.Signals[f"SIG{name}"])
+
+
+def test_scripts_that_vanish_again_and_again_under_many_threads_are_never_an_error_of_ours(store: JobStore) -> None:
+    """As when Redis restarts under a worker full of jobs."""
+    job = store.submit(samples.job()).job
+    stop, wrong = threading.Event(), []
+
+    def ask() -> None:
+        while not stop.is_set():
+            try:
+                store.beat(job.id, epoch=1, lease_s=LEASE_S)
+            except StoreUnavailable:
+                pass  # gone between its loading and its call
+            except Exception as error:  # noqa: BLE001 - any other is what this test looks for
+                wrong.append(repr(error))
+
+    threads = [threading.Thread(target=ask) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for _ in range(200):
+        store._redis.script_flush()
+        time.sleep(0.005)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert wrong == []

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 
 import pytest
 
-from jobs.blobs import new_upload_id, upload_ref
 from jobs.errors import InvalidRequest, JobNotFound
-from jobs.model import LOCAL_TENANT, Job, Priority, TenantId
+from jobs.model import LOCAL_TENANT, Job, Priority, Tenant, TenantId
+from jobs.object_names import new_upload_id, result_ref, upload_ref
 from jobs.states import JobState
 from jobs.store import Idempotency, JobStore, Upload, UploadNotFound
 from tests import samples
@@ -67,15 +68,19 @@ def test_two_sweepers_requeue_each_job_once(make_store: Callable[..., JobStore])
 def test_a_finished_job_goes_through_expiry_to_nothing(make_store: Callable[..., JobStore]) -> None:
     store = make_store(result_ttl_s=0, record_ttl_s=0)
     job = store.submit(samples.job(callback=samples.CALLBACK), idempotency=Idempotency(key="k", fingerprint="f")).job
-    store.claim(job.id, worker="w", lease_s=LEASE_S)
-    store.commit(job.id, epoch=1, result=samples.result())
+    claimed = store.claim(job.id, worker="w", lease_s=LEASE_S)
+    assert isinstance(claimed, Job)
+    ref = result_ref("photomend", claimed, "image", "png")
+    artifact = dataclasses.replace(samples.result().artifacts[0], ref=ref)
+    result = dataclasses.replace(samples.result(), artifacts=(artifact,))
+    store.commit(job.id, epoch=1, result=result)
     assert store.sweep().expired == 1
     expired = store.get(job.id)
-    assert (expired.state, expired.result) == (JobState.EXPIRED, samples.result())
+    assert (expired.state, expired.result) == (JobState.EXPIRED, result)
 
     # The record names the objects: it stays until they are deleted.
     (objects,) = store.expired_objects(limit=9)
-    assert objects.refs == (samples.result().artifacts[0].ref,)
+    assert (objects.refs, objects.fault) == ((ref,), None)
     assert store.expired_objects(limit=9) == (), "held for the keeper that was told"
     assert store.sweep().retired == 0
     store.forget_objects([objects])
@@ -86,7 +91,7 @@ def test_a_finished_job_goes_through_expiry_to_nothing(make_store: Callable[...,
         store.get(job.id)
     assert store.list(LOCAL_TENANT).jobs == ()
     left = {key.split(":", 1)[1] for key in store._redis.keys("*")}
-    assert {key for key in left if not key.startswith("idem:")} == {"lanes", "seq", "tenant:local"} - {"lanes"}
+    assert {key for key in left if not key.startswith("idem:")} == {"load", "seq", "tenant:local", "used:local"}
     assert not store.submit(samples.job(), idempotency=Idempotency(key="k", fingerprint="other")).replayed
 
 
@@ -102,7 +107,8 @@ def test_results_and_records_stay_for_their_time(store: JobStore, in_state: Make
 def test_nothing_that_is_unfinished_has_a_time_to_live(store: JobStore, in_state: MakeJob) -> None:
     for state in (JobState.QUEUED, JobState.PROCESSING):
         in_state(state, callback=samples.CALLBACK, deadline_s=99.0)
-    assert {key for key in store._redis.keys("*") if store._redis.ttl(key) != -1} == set()
+    mortal = {key for key in store._redis.keys("*") if store._redis.ttl(key) != -1}
+    assert mortal == {"{photomend}:used:local"}, "the account of a day goes with the day"
 
 
 @pytest.mark.parametrize("state", [JobState.FAILED, JobState.CANCELED])
@@ -118,6 +124,37 @@ def test_a_replayed_sweep_of_the_same_job_does_nothing(store: JobStore, in_state
     store._redis.zadd("{photomend}:expiry", {job.id: 1})
     assert store.sweep().expired == 0
     assert store.get(job.id).state is JobState.EXPIRED
+
+
+# -- a tenant's own times
+
+
+def test_a_tenant_s_things_are_kept_as_long_as_its_own_record_says(store: JobStore, in_state: MakeJob) -> None:
+    hour = 3600
+    acme, other = TenantId("acme"), TenantId("other")
+    store.set_tenant(Tenant(id=acme, upload_ttl_s=hour, result_ttl_s=2 * hour, record_ttl_s=3 * hour))
+    store.set_tenant(Tenant(id=other, record_ttl_s=60))
+    jobs = {tenant: in_state(JobState.SUCCEEDED, tenant=tenant) for tenant in (acme, other)}
+    for tenant, kept in ((acme, 2 * hour), (other, 7 * 86400)):
+        expiry = store._redis.zscore("{photomend}:expiry", jobs[tenant].id)
+        assert expiry == pytest.approx(jobs[tenant].completed_at + kept, abs=1), tenant
+    for job in jobs.values():
+        store._redis.zadd("{photomend}:expiry", {job.id: 1})
+    swept_at = time.time()
+    assert store.sweep().expired == 2
+    retire = {tenant: store._redis.zscore("{photomend}:retire", job.id) for tenant, job in jobs.items()}
+    assert retire[acme] == pytest.approx(jobs[acme].completed_at + 3 * hour, abs=1)
+    assert retire[other] == pytest.approx(swept_at + 60, abs=60), "never before its results"
+    assert store.register_upload(an_upload("acme")).expires_at == pytest.approx(time.time() + hour, abs=60)
+    assert store.register_upload(an_upload("other")).expires_at == pytest.approx(time.time() + 86400, abs=60)
+    store.set_tenant(Tenant(id=acme))
+    assert store.register_upload(an_upload("acme")).expires_at == pytest.approx(time.time() + 86400, abs=60)
+
+
+@pytest.mark.parametrize("kept", [0, -1, 3651 * 86400])
+def test_a_time_that_is_none_is_refused(kept: int) -> None:
+    with pytest.raises(InvalidRequest, match="kept for"):
+        Tenant(id=LOCAL_TENANT, record_ttl_s=kept)
 
 
 # -- uploads
@@ -199,3 +236,27 @@ def test_a_list_by_state_has_just_those(store: JobStore, in_state: MakeJob, stat
 def test_a_made_up_cursor_is_refused(store: JobStore, cursor: str) -> None:
     with pytest.raises(InvalidRequest):
         store.list(LOCAL_TENANT, cursor=cursor)
+
+
+def test_a_list_has_the_jobs_of_a_period_and_periods_have_each_job_once(store: JobStore) -> None:
+    jobs = [store.submit(samples.job()).job for _ in range(9)]
+    third, sixth = jobs[3].created_at, jobs[6].created_at
+
+    def listed(**period: float) -> list[str]:
+        found, cursor = [], None
+        while True:
+            page = store.list(LOCAL_TENANT, cursor=cursor, limit=2, **period)
+            found += [job.id for job in page.jobs]
+            cursor = page.next_cursor
+            if cursor is None:
+                return found[::-1]
+
+    ids = [job.id for job in jobs]
+    assert listed(created_before=third) == ids[:3]
+    assert listed(created_after=third, created_before=sixth) == ids[3:6]
+    assert listed(created_after=sixth) == ids[6:]
+    assert listed(created_after=sixth, created_before=third) == []
+    assert listed(created_after=-1e11, created_before=1e11) == ids
+    canceled = store.cancel(ids[4])
+    page = store.list(LOCAL_TENANT, state=JobState.CANCELED, created_after=third, created_before=sixth)
+    assert [job.id for job in page.jobs] == [canceled.id]

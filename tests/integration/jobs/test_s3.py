@@ -10,10 +10,11 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from jobs import blobs as blobs_module
+from jobs import retrying
 from jobs.blobs import BlobStore
 from jobs.errors import ObjectDenied, StorageUnavailable
 from jobs.model import ObjectRef
+from jobs.object_names import attachment
 from jobs.settings import JobsSettings
 from photomend.stack.ports import free_ports
 
@@ -39,6 +40,18 @@ def test_a_presigned_get_gives_the_bytes_under_the_name_we_say(blobs: BlobStore,
     disposition = answer.headers["content-disposition"]
     assert disposition.startswith("attachment;")
     assert "filename*=UTF-8''Oma%20%221931%22%20%C3%A4.png" in disposition
+
+
+@pytest.mark.parametrize(
+    "name", ['a"; filename="b.html', "a\r\nContent-Type: text/html", "photo\u202egpj.exe", "../a.png"]
+)
+def test_no_name_of_a_result_changes_what_the_storage_answers(blobs: BlobStore, ref: ObjectRef, name: str) -> None:
+    """Said with the object, and said with the request."""
+    blobs.put(ref, PICTURE, content_type="image/png", filename=name)
+    for url in (blobs.presign_get(ref), blobs.presign_get(ref, filename=name, content_type="image/png")):
+        answer = httpx.get(url)
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+        assert answer.headers.get_list("content-disposition") == [attachment(name)]
 
 
 def test_a_presigned_get_is_for_this_object_and_unaltered(blobs: BlobStore, ref: ObjectRef, bucket: str) -> None:
@@ -118,4 +131,4 @@ def test_a_body_that_breaks_off_is_read_again_and_never_taken_for_whole(
     store = BlobStore.connect(jobs_settings.model_copy(update={"s3_endpoint_url": url}))
     with pytest.raises(StorageUnavailable):
         store.get(ref, max_bytes=10**6)
-    assert len(seen) == blobs_module.BODY_ATTEMPTS
+    assert len(seen) == retrying.TRIES

@@ -18,20 +18,21 @@ from tests.integration.jobs.conftest import LAPSED_S, LEASE_S
 STATES = list(JobState)
 NOT_PROCESSING = [s for s in STATES if s is not JobState.PROCESSING]
 MakeJob = Callable[..., Job]
+#: What the scripts share; ``beat`` begins with these words.
+COMMON = script_text("beat").split("-- Renews the lease")[0]
 
 
 @pytest.mark.parametrize(("origin", "to"), list(itertools.product(STATES, STATES)))
 def test_lua_and_python_agree_on_every_pair_of_states(store: JobStore, origin: JobState, to: JobState) -> None:
-    script = script_text("beat").split("local got")[0].rsplit("-- Renews", 1)[0] + "return legal(ARGV[1], ARGV[2])"
+    script = COMMON + "return legal(ARGV[1], ARGV[2])"
     assert bool(store._redis.eval(script, 0, origin, to)) is (to in MOVES[origin])
 
 
 def test_a_move_that_is_not_in_the_table_raises_before_it_writes(store: JobStore, in_state: MakeJob) -> None:
     job = in_state(JobState.SUCCEEDED)
     before = store._redis.hgetall(f"{{photomend}}:job:{job.id}")
-    prelude = script_text("beat").rsplit("-- Renews", 1)[0]
     with pytest.raises(Exception, match="illegal move succeeded -> queued"):
-        store._redis.eval(prelude + "move(ARGV[1], load(ARGV[1]), 'queued', {'attempt', 0})", 0, job.id)
+        store._redis.eval(COMMON + "move(ARGV[1], load(ARGV[1]), 'queued', {'attempt', 0})", 0, job.id)
     assert store._redis.hgetall(f"{{photomend}}:job:{job.id}") == before
 
 
@@ -40,6 +41,7 @@ def test_a_job_lives_from_submit_to_result(store: JobStore) -> None:
     queued = store.submit(wish).job
     assert (queued.state, queued.attempt, queued.epoch, queued.revision) == (JobState.QUEUED, 0, 0, 1)
     assert queued.created_at > 1e9
+    assert queued == store.get(wish.id), "a submit tells it without reading the record back"
     assert store.take(credits=1, priority=Priority.INTERACTIVE) == (wish.id,)
 
     claimed = store.claim(wish.id, worker="w1", lease_s=LEASE_S)
@@ -200,6 +202,19 @@ def test_a_released_job_is_next_again_and_is_charged_only_on_request(store: JobS
     assert store.get(second.id).state is JobState.QUEUED
 
 
+@pytest.mark.parametrize("end", ["release", "death"])
+def test_a_job_that_was_begun_out_of_turn_does_not_wait_its_turn_again(store: JobStore, end: str) -> None:
+    older, begun = (store.submit(samples.job()).job for _ in range(2))
+    store.claim(begun.id, worker="w", lease_s=LEASE_S)
+    if end == "release":
+        store.release(begun.id, epoch=1, charge=False)
+    else:
+        store.release_worker("w", charge=True)
+    assert store.take(credits=1, priority=Priority.INTERACTIVE) == (begun.id,)
+    store.hand_back(begun.id)
+    assert store.take(credits=2, priority=Priority.INTERACTIVE) == (begun.id, older.id)
+
+
 def test_a_job_interrupted_as_often_as_allowed_is_failed(make_store: Callable[..., JobStore]) -> None:
     store = make_store(max_attempts=3)
     job = store.submit(samples.job()).job
@@ -303,7 +318,7 @@ def test_a_worker_that_is_too_late_hears_it_and_is_not_renewed(store: JobStore) 
 
 @pytest.mark.parametrize("who", ["claim", "sweep", "release"])
 def test_a_job_past_its_deadline_fails_instead_of_running(store: JobStore, who: str) -> None:
-    job = store.submit(samples.job(deadline_s=0.0 if who != "release" else 0.02)).job
+    job = store.submit(samples.job(deadline_s=0.0 if who != "release" else 0.5)).job
     if who == "claim":
         assert store.claim(job.id, worker="w", lease_s=1) is ClaimRefusal.DEADLINE
     elif who == "sweep":

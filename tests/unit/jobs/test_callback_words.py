@@ -42,7 +42,7 @@ def test_a_body_stays_under_twenty_kilobytes_and_says_what_it_left_out() -> None
 
 def test_the_official_package_verifies_our_headers(monkeypatch: pytest.MonkeyPatch) -> None:
     text = callbacks.body(DONE, CallbackEvent.COMPLETED)
-    headers = callbacks.headers(SECRET, "msg_1", text, NOW)
+    headers = callbacks.headers([SECRET], "msg_1", text, NOW)
     assert headers["webhook-timestamp"] == "1800000000"
     import standardwebhooks.webhooks as package
 

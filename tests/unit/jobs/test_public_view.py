@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 
+from jobs.kinds import Kind, options_for
 from jobs.model import Progress
 from jobs.states import JobState
 from jobs.view import public_view, timestamp
 from tests import samples
 
 WORDS = {
-    "id", "status", "created_at", "started_at", "completed_at", "input", "options", "output", "faces", "warnings",
-    "error", "progress", "metrics", "model", "urls", "metadata", "replay_of", "priority", "attempt", "cancel_requested",
+    "id", "kind", "status", "created_at", "started_at", "completed_at", "input", "options", "output", "faces",
+    "warnings", "error", "progress", "metrics", "model", "urls", "metadata", "replay_of", "priority", "attempt",
+    "cancel_requested", "review", "reviews", "batch",
 }  # fmt: skip
 
 
@@ -46,6 +48,13 @@ def test_an_expired_job_keeps_its_story_but_offers_no_result() -> None:
     view = public_view(samples.job(state=JobState.EXPIRED, result=samples.result(), failure=samples.FAILURE))
     assert (view["output"], view["urls"]["result"], view["faces"]) == (None, None, [])
     assert view["error"]["code"] == "image_truncated"
+
+
+def test_a_job_that_only_finds_faces_shows_the_options_that_mean_something_to_it() -> None:
+    view = public_view(samples.job(kind=Kind.DETECT, options=options_for(Kind.DETECT, {"min_score": 0.6})))
+    assert view["kind"] == "detect"
+    assert view["options"]["min_score"] == 0.6
+    assert "scale" not in view["options"]
 
 
 def test_progress_and_waiting_are_shown() -> None:

@@ -6,14 +6,13 @@ import pytest
 
 from jobs.connection import is_refusal
 from jobs.model import Priority
-from jobs.queue import ALL_QUEUES, QUEUES, SUSPECT_QUEUE, TASK, make_celery
+from jobs.queue import ALL_QUEUES, QUEUES, TASK, make_celery
 from jobs.settings import JobsSettings
 
 
-def test_each_priority_has_a_queue_and_suspects_have_their_own() -> None:
+def test_each_priority_has_a_queue_and_suspects_have_none() -> None:
     assert set(QUEUES) == set(Priority)
-    assert ALL_QUEUES == ("restore.interactive", "restore.batch", "restore.suspect")
-    assert SUSPECT_QUEUE not in QUEUES.values()
+    assert ALL_QUEUES == ("restore.interactive", "restore.batch")
 
 
 def test_the_settings_that_losses_and_loops_hang_on_are_set() -> None:

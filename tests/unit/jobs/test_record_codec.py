@@ -22,6 +22,7 @@ from jobs.codec import (
     result_to_json,
     spec_to_json,
 )
+from jobs.kinds import Kind
 from jobs.model import (
     Artifact,
     Callback,
@@ -69,6 +70,7 @@ OPTIONS = st.builds(
     scale=st.floats(1, 4),
     model=st.sampled_from([None, "gfpgan-1.3"]),
     strength=st.floats(0, 1),
+    faces=st.sampled_from(["all", "largest", ("g5k2p",), ("g5k2p", (1.0, 2.0, 3.5, 4.0))]),
     outputs=st.sampled_from([("image",), ("mask", "image"), ("image", "provenance")]),
     seed=st.one_of(st.none(), st.integers(0, 2**63 - 1)),
     aligned=st.booleans(),
@@ -78,6 +80,7 @@ JOBS = st.builds(
     id=st.builds(new_job_id),
     tenant=TEXT.map(TenantId),
     input=REFS,
+    kind=st.sampled_from(Kind),
     options=OPTIONS,
     priority=st.sampled_from(Priority),
     callback=st.one_of(
@@ -91,6 +94,8 @@ JOBS = st.builds(
     metadata=st.dictionaries(TEXT, TEXT, max_size=3),
     deadline_s=st.one_of(st.none(), st.floats(0, 1e6)),
     input_bytes=st.one_of(st.none(), st.integers(0, 10**10)),
+    input_etag=st.one_of(st.none(), TEXT),
+    input_sha256=st.one_of(st.none(), st.just("0" * 64)),
     replay_of=st.one_of(st.none(), st.builds(new_job_id)),
     state=st.sampled_from(JobState),
     created_at=SECONDS,
@@ -158,13 +163,21 @@ def test_defaults_are_not_stored_and_are_those_of_the_records_time() -> None:
 def test_every_option_that_is_not_a_default_is_stored(field: str) -> None:
     others: dict[str, Any] = {
         "model": "preview", "scale": 3.0, "background": "none", "denoise": 0.25, "tile_px": 512, "strength": 0.5,
-        "faces": "center", "min_face_px": 9, "max_face_px": 99, "max_faces": 3, "min_score": 0.75, "passes": 2,
+        "faces": "center", "min_face_px": 9, "max_face_px": 99, "max_faces": 3, "min_score": 0.75, "rotate": True,
+        "passes": 2,
         "aligned": True, "gray": "allow-color", "format": "tiff", "quality": 80, "bit_depth": "16", "suffix": "_x",
+        "page": 2,
         "outputs": ("mask",), "metadata_policy": "strip", "precision": "exact", "seed": 0,
     }  # fmt: skip
     job = samples.job(options=JobOptions(**{field: others[field]}))
     assert list(json.loads(spec_to_json(job))["options"]) == [field]
     assert job_from_record(job.id, record_of(job)).options == job.options
+
+
+def test_a_record_that_names_no_kind_is_a_restoration() -> None:
+    job = samples.job(created_at=1.0)
+    assert "kind" not in json.loads(spec_to_json(job))
+    assert job_from_record(job.id, record_of(job)).kind is Kind.RESTORE
 
 
 def test_fields_of_a_newer_process_are_passed_over() -> None:

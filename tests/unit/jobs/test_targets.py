@@ -6,8 +6,9 @@ import ipaddress
 
 import pytest
 
+from jobs.addresses import is_public
 from jobs.errors import CallbackRefused
-from jobs.targets import is_public, parse_callback_url
+from jobs.targets import parse_callback_url
 
 FORBIDDEN = [
     "0.0.0.0", "10.1.2.3", "100.100.100.200", "127.0.0.1", "127.255.255.254", "168.63.129.16", "169.254.169.254",
