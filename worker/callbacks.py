@@ -14,8 +14,10 @@ from typing import Protocol
 import structlog
 
 from jobs.callbacks import retry_in_s
+from jobs.logs import about
+from jobs.outbound import Answer, NotReached
 from jobs.store import Delivery
-from worker.webhook import Answer, DeliveryFailed
+from worker.endpoints import Endpoints, Hold, Shut
 
 logger = structlog.get_logger(__name__)
 
@@ -23,6 +25,11 @@ logger = structlog.get_logger(__name__)
 LEASE_MARGIN_S = 15.0
 
 GONE = 410
+#: Answers whose Retry-After is meant for everything that goes to the receiver.
+THROTTLES = frozenset({429, 503})
+
+#: Deliveries that are put off are passed over in one step, at most so many times the threads; the rest waits a moment.
+ROUNDS = 25
 
 
 class Outbox(Protocol):
@@ -31,6 +38,8 @@ class Outbox(Protocol):
     def due_callbacks(self, *, limit: int, lease_s: float) -> tuple[Delivery, ...]: ...
     def callback_delivered(self, delivery_id: str) -> None: ...
     def callback_failed(self, delivery_id: str, *, retry_in_s: float | None, error: str) -> None: ...
+    def callback_held(self, delivery_id: str, *, for_s: float) -> None: ...
+    def callback_gone(self, delivery_id: str, *, error: str) -> None: ...
 
 
 class Posts(Protocol):
@@ -45,21 +54,20 @@ class Retry:
 
     in_s: float | None
     error: str
+    is_gone: bool = False  #: nothing else is wanted either
 
 
-def next_step(
-    answer: Answer | DeliveryFailed, *, attempt: int, schedule_s: Sequence[float], now: float
-) -> Retry | None:
+def next_step(answer: Answer | NotReached, *, attempt: int, schedule_s: Sequence[float], now: float) -> Retry | None:
     """What follows from the ``attempt``-th answer (from 1): None = delivered.
 
     ``now``: seconds since the epoch, for a Retry-After that names a date.
     """
-    if isinstance(answer, DeliveryFailed):
+    if isinstance(answer, NotReached):
         return Retry(in_s=retry_in_s(attempt, schedule_s=schedule_s), error=str(answer))
     if 200 <= answer.status < 300:
         return None
     if answer.status == GONE:
-        return Retry(in_s=None, error="HTTP 410: the receiver wants no more")
+        return Retry(in_s=None, error="HTTP 410: the receiver wants no more", is_gone=True)
     asked_s = retry_after_s(answer.retry_after, now=now)
     wait_s = retry_in_s(attempt, retry_after_s=asked_s, schedule_s=schedule_s)
     return Retry(in_s=wait_s, error=f"HTTP {answer.status}")
@@ -89,64 +97,99 @@ class CallbackSender:
         outbox: Outbox,
         posts: Posts,
         *,
-        sign: Callable[[str, str, float], Mapping[str, str]],
+        sign: Callable[[Delivery, float], Mapping[str, str]],
         schedule_s: Sequence[float],
         timeout_s: float,
         threads: int,
+        endpoints: Endpoints,
     ) -> None:
-        """``sign(id, body, now)`` gives the headers that prove who sent it."""
+        """``sign(delivery, now)`` gives the headers that prove who sent it."""
         self._outbox = outbox
         self._posts = posts
         self._sign = sign
         self._schedule_s = tuple(schedule_s)
         self._lease_s = timeout_s + LEASE_MARGIN_S
         self._threads = threads
+        self._endpoints = endpoints
         self._busy = 0
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="callback")
 
     def step(self) -> int:
         """Begin the deliveries that are due, as far as threads are free; how many."""
-        free = self._threads - self._busy
-        if free <= 0:
-            return 0
-        due = self._outbox.due_callbacks(limit=free, lease_s=self._lease_s)
-        for delivery in due:
-            with self._lock:
-                self._busy += 1
-            self._pool.submit(self._deliver, delivery)
-        return len(due)
+        begun = 0
+        for _ in range(ROUNDS):
+            free = self._threads - self._busy
+            if free <= 0:
+                break
+            due = self._outbox.due_callbacks(limit=free, lease_s=self._lease_s)
+            started = sum(self._begin(delivery) for delivery in due)
+            begun += started
+            if len(due) < free or started == len(due):
+                break
+        return begun
 
     def close(self) -> None:
         """Wait for the deliveries that have begun."""
         self._pool.shutdown(wait=True)
 
+    def _begin(self, delivery: Delivery) -> bool:
+        """Whether it goes out now; else it has been put off."""
+        answer = self._endpoints.enter(delivery.url)
+        if isinstance(answer, Hold):
+            self._outbox.callback_held(delivery.id, for_s=answer.for_s)
+            return False
+        if isinstance(answer, Shut):
+            self._settle(delivery, NotReached("not tried: the receiver did not answer the last deliveries"))
+            return False
+        with self._lock:
+            self._busy += 1
+        self._pool.submit(self._deliver, delivery)
+        return True
+
     def _deliver(self, delivery: Delivery) -> None:
+        began_at = time.monotonic()
+        answer: Answer | NotReached | None = None
         try:
-            self._settle(delivery, self._send(delivery))
+            answer = self._send(delivery)
+            self._settle(delivery, answer)
         # A border: whatever is wrong with one delivery, it stays in the outbox and comes again after its lease.
         except Exception:
             logger.exception("callback not settled", delivery=delivery.id)
         finally:
+            asked = answer.retry_after if isinstance(answer, Answer) and answer.status in THROTTLES else None
+            self._endpoints.leave(
+                delivery.url,
+                took_s=time.monotonic() - began_at,
+                answered=isinstance(answer, Answer),
+                quiet_s=retry_after_s(asked, now=time.time()),
+            )
             with self._lock:
                 self._busy -= 1
 
-    def _send(self, delivery: Delivery) -> Answer | DeliveryFailed:
-        headers = self._sign(delivery.id, delivery.body, time.time())
+    def _send(self, delivery: Delivery) -> Answer | NotReached:
+        headers = self._sign(delivery, time.time())
         try:
             return self._posts.post(delivery.url, body=delivery.body, headers=headers)
-        except DeliveryFailed as error:
+        except NotReached as error:
             return error
 
-    def _settle(self, delivery: Delivery, answer: Answer | DeliveryFailed) -> None:
-        log = logger.bind(delivery=delivery.id, job_id=delivery.job_id, attempt=delivery.attempt)
+    def _settle(self, delivery: Delivery, answer: Answer | NotReached) -> None:
+        with about(delivery.job_id, tenant=delivery.tenant, request_id=delivery.request_id):
+            self._settle_told(delivery, answer)
+
+    def _settle_told(self, delivery: Delivery, answer: Answer | NotReached) -> None:
+        log = logger.bind(delivery=delivery.id, attempt=delivery.attempt)
         retry = next_step(answer, attempt=delivery.attempt, schedule_s=self._schedule_s, now=time.time())
         if retry is None:
             # At least once: a crash before this line sends it again, and the receiver knows it by its id.
             self._outbox.callback_delivered(delivery.id)
             log.info("callback delivered", callback=delivery.event.value)
             return
-        self._outbox.callback_failed(delivery.id, retry_in_s=retry.in_s, error=retry.error)
+        if retry.is_gone:
+            self._outbox.callback_gone(delivery.id, error=retry.error)
+        else:
+            self._outbox.callback_failed(delivery.id, retry_in_s=retry.in_s, error=retry.error)
         if retry.in_s is None:
             log.error("callback given up", error=retry.error)
         else:

@@ -33,7 +33,7 @@ LOOK_EVERY_S = 0.1
 class Releases(Protocol):
     """The part of the job store that a drain needs."""
 
-    def release(self, job_id: JobId, *, epoch: int, charge: bool) -> Job: ...
+    def release(self, job_id: JobId, *, epoch: int, charge: bool, cause: str | None = None) -> Job: ...
 
 
 class Drain:
@@ -123,14 +123,14 @@ class Drain:
         self._exit_process(self._status)
 
 
-def release(store: Releases, flight: Flight, *, charge: bool) -> None:
-    """Put a flight's job back over its thread's head."""
+def release(store: Releases, flight: Flight, *, charge: bool, cause: str | None = None) -> None:
+    """Put a flight's job back over its thread's head, with the ``cause`` by which it ends this process if it does."""
     job = flight.job
     try:
-        store.release(job.id, epoch=job.epoch, charge=charge)
+        store.release(job.id, epoch=job.epoch, charge=charge, cause=cause)
     except (IllegalMove, JobNotFound):
         return  # it ended in the meantime
     except StoreUnavailable as error:
         logger.warning("job not released; its lease will lapse", job_id=job.id, error=str(error))
     else:
-        logger.info("job released", job_id=job.id, charged=charge)
+        logger.info("job released", job_id=job.id, charged=charge, cause=cause)

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from jobs.kinds import Kind
 from jobs.model import Notice
 from jobs.options import JobOptions
+from pipeline.scratch import Data
 from pipeline.types import Compute, OnProgress
 
 
@@ -16,7 +18,7 @@ class Product:
     """One finished output."""
 
     part: str  #: ``image``, ``mask``, ``comparison``, ``provenance``, ``faces/0``
-    data: bytes
+    data: Data
     content_type: str
     extension: str  #: without the dot
 
@@ -33,6 +35,7 @@ class Outcome:
     model: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)  #: per stage
     megapixels: float = 0.0  #: of the input
+    input_sha256: str | None = None
 
 
 class Engine(Protocol):
@@ -46,7 +49,10 @@ class Engine(Protocol):
     def models(self) -> Sequence[dict[str, Any]]:
         """The models that can be used here."""
 
-    def require(self, options: JobOptions) -> None:
+    def require(self, kind: Kind, options: JobOptions) -> None:
         """Raise ``WeightsMissing`` or ``UnsupportedOption`` for what cannot be honoured, before any work."""
 
-    def restore(self, data: bytes, options: JobOptions, *, on_progress: OnProgress, compute: Compute) -> Outcome: ...
+    def run(
+        self, kind: Kind, data: bytes, options: JobOptions, *, on_progress: OnProgress, compute: Compute
+    ) -> Outcome:
+        """Do with the picture what a job of this kind does."""

@@ -9,18 +9,22 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from jobs.errors import DeadlineExceeded, JobsError, ObjectError, StorageUnavailable, StoreUnavailable
+from jobs.errors import DeadlineExceeded, InputUnreachable, JobsError, ObjectError, StorageUnavailable, StoreUnavailable
 from jobs.model import Failure
 from pipeline.errors import (
+    DecoderLost,
+    FaceNotFound,
     ImageTooLarge,
     OutOfMemory,
     PipelineError,
+    ScratchFull,
+    UnsupportedImage,
     UnsupportedOption,
     WeightsCorrupt,
     WeightsMissing,
 )
 
-#: How often a job is tried whose error may be this worker's own (memory, a damaged weights file).
+#: How often a job is tried whose error may be this worker's own (memory, disk, a damaged weights file, a lost decoder).
 TRIES_ELSEWHERE = 3
 
 INTERNAL = "internal"
@@ -35,7 +39,7 @@ DEADLINE_EXCEEDED = Failure(
 _COMMAND = re.compile(r"`photomend models fetch [\w.\-]+`")
 
 #: Errors whose own words name only values and limits, never paths, hosts or keys.
-_SPEAKABLE = (UnsupportedOption, ImageTooLarge)
+_SPEAKABLE = (UnsupportedOption, UnsupportedImage, ImageTooLarge, FaceNotFound)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,14 +64,16 @@ def classify(error: BaseException, attempt: int) -> Verdict:
     """What to do after ``error`` ended the job's ``attempt``-th attempt (from 1)."""
     if isinstance(error, StorageUnavailable | StoreUnavailable):
         return Release(charge=False, pause=True)
-    if isinstance(error, MemoryError | OutOfMemory | WeightsCorrupt) and attempt < TRIES_ELSEWHERE:
+    may_be_ours = MemoryError | OutOfMemory | ScratchFull | DecoderLost | WeightsCorrupt
+    if isinstance(error, may_be_ours) and attempt < TRIES_ELSEWHERE:
         return Release(charge=True, pause=False)
     if isinstance(error, MemoryError):
         error = OutOfMemory(str(error))
     if isinstance(error, PipelineError):
         return Fail(failure=Failure(code=error.code, title=error.public, detail=_detail(error)))
     if isinstance(error, ObjectError):
-        return Fail(failure=Failure(code=error.code, title=error.public, detail=error.public))
+        detail = error.detail if isinstance(error, InputUnreachable) else None
+        return Fail(failure=Failure(code=error.code, title=error.public, detail=detail or error.public))
     # Our own bug, or a JobsError that a running job should never meet: said plainly, logged by the caller.
     title = error.public if isinstance(error, JobsError) else INTERNAL_TITLE
     return Fail(failure=Failure(code=INTERNAL, title=title, detail=f"Unexpected {type(error).__name__}."))

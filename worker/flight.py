@@ -69,6 +69,12 @@ class Flight:
         self.pulse = pulse
         self._clock = clock
         self._began_at = clock()
+        self._in_lane_s = 0.0
+
+    @property
+    def host_s(self) -> float | None:
+        """What it took so far without its time in the lane (s), or for its turn there; None: it never was there."""
+        return self._clock() - self._began_at - self._in_lane_s if self._in_lane_s else None
 
     @property
     def job(self) -> Job:
@@ -91,12 +97,15 @@ class Flight:
             Stopped: the job must end; work that had not begun is dropped.
         """
         self.lease.check()
+        handed_in_at = self._clock()
         try:
             future = self._lane.submit(work, megapixels=megapixels, label=stage.value)
             with self.pulse.in_lane(future):
                 return self._wait(future)
         except (LaneStopped, CancelledError) as error:
             raise Stopped(Stop.DRAIN) from error
+        finally:
+            self._in_lane_s += self._clock() - handed_in_at
 
     def _wait(self, future: Future[T]) -> T:
         while True:
@@ -121,9 +130,11 @@ class Flight:
 class Flights:
     """The jobs of this process that are in the air."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, on_landed: Callable[[Flight], object] = lambda _: None) -> None:
+        """``on_landed`` hears of each that ended, however it did."""
         self._lock = threading.Lock()
         self._flights: dict[int, Flight] = {}
+        self._on_landed = on_landed
 
     @contextmanager
     def aboard(self, flight: Flight) -> Iterator[Flight]:
@@ -134,6 +145,7 @@ class Flights:
         finally:
             with self._lock:
                 self._flights.pop(id(flight), None)
+            self._on_landed(flight)
 
     def all(self) -> tuple[Flight, ...]:
         with self._lock:

@@ -1,10 +1,12 @@
-"""The keeper: feeder, sweeper and callback sender in one light process. Never imports torch.
+"""The keeper: feeder, sweeper, callback sender and batch runner in one light process. Never imports torch.
 
 Several may run and any of them may die: short locks spread the work, and every step is safe when two do it.
 """
 
 from __future__ import annotations
 
+import os
+import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,19 +16,21 @@ import structlog
 
 from jobs import callbacks
 from jobs.blobs import BlobStore
+from jobs.outbound import Poster
 from jobs.queue import Sender, make_celery
-from jobs.store import JobStore
+from jobs.signing import require_secret
+from jobs.store import Delivery, JobStore
+from worker.batch_items import Place
+from worker.batches import BatchRunner
 from worker.callbacks import CallbackSender
-from worker.feeder import Feeder
+from worker.endpoints import Endpoints
+from worker.feeder import LOCK_SHARE, Feeder, Rounds
 from worker.loops import repeat
 from worker.settings import KeeperSettings
 from worker.sweeper import Sweeper
-from worker.webhook import Poster
 
 logger = structlog.get_logger(__name__)
 
-#: Share of a round's length for which a lock keeps other keepers out of the same round.
-LOCK_SHARE = 0.9
 #: How long the loops may take to end (seconds).
 STOP_S = 20.0
 
@@ -77,15 +81,25 @@ class Keeper:
 
 
 def run(settings: KeeperSettings, stop: threading.Event) -> None:
-    """Keep with real servers until ``stop`` is set; neither Redis nor the storage need to be up when it begins."""
+    """Keep with real servers until ``stop`` is set; neither Redis nor the storage need to be up when it begins.
+
+    Raises:
+        NotSetUp: there is no secret to sign jobs with.
+    """
+    require_secret(settings)
     store = JobStore.connect(settings)
     blobs = BlobStore.connect(settings)
     sender = _callback_sender(settings, store)
     feeder = Feeder(store, Sender(make_celery(settings)), batch_share=settings.batch_share)
+    rounds = Rounds(store, feeder.step, every_s=settings.feed_every_s)
     sweeper = Sweeper(store, blobs)
+    batches = _batch_runner(settings, store, blobs)
     chores = [
-        Chore(name="feeder", every_s=settings.feed_every_s, step=feeder.step, is_shared=True),
+        # It waits by itself, for nudges, and takes the lock for timed rounds alone.
+        Chore(name="feeder", every_s=0.0, step=rounds.step, is_shared=False),
         Chore(name="sweeper", every_s=settings.sweep_every_s, step=sweeper.step, is_shared=True),
+        # Each batch is leased by itself, so all keepers run some.
+        Chore(name="batches", every_s=settings.batch_every_s, step=batches.step, is_shared=False),
     ]
     if sender is not None:
         # Each delivery is leased by itself, so all keepers send.
@@ -93,18 +107,30 @@ def run(settings: KeeperSettings, stop: threading.Event) -> None:
     try:
         Keeper(store, tuple(chores)).run(stop)
     finally:
+        batches.close()
         if sender is not None:
             sender.close()
+
+
+def _batch_runner(settings: KeeperSettings, store: JobStore, blobs: BlobStore) -> BatchRunner:
+    place = Place(
+        blobs=blobs,
+        may_read=store.tenants.require_readable,
+        bucket=settings.bucket,
+        max_bytes=settings.max_upload_bytes,
+    )
+    # Of this process alone: a batch is not taken for one's own after a restart.
+    name = f"{os.uname().nodename}:{os.getpid()}:{secrets.token_hex(4)}"
+    return BatchRunner(store, blobs, place, name=name, window=settings.batch_window)
 
 
 def _callback_sender(settings: KeeperSettings, store: JobStore) -> CallbackSender | None:
     if settings.callback_secret is None:
         logger.warning("callbacks are not sent: PHOTOMEND_CALLBACK_SECRET is not set")
         return None
-    secret = settings.callback_secret.get_secret_value()
 
-    def sign(message_id: str, body: str, now: float) -> dict[str, str]:
-        return callbacks.headers(secret, message_id, body, now)
+    def sign(delivery: Delivery, now: float) -> dict[str, str]:
+        return callbacks.headers(settings.callback_secrets(delivery.tenant), delivery.id, delivery.body, now)
 
     return CallbackSender(
         store,
@@ -113,4 +139,5 @@ def _callback_sender(settings: KeeperSettings, store: JobStore) -> CallbackSende
         schedule_s=settings.callback_schedule_s,
         timeout_s=settings.callback_timeout_s,
         threads=settings.callback_threads,
+        endpoints=Endpoints(at_a_time=settings.callback_threads_per_host, shut_s=settings.callback_shut_s),
     )

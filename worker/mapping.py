@@ -21,8 +21,12 @@ from pipeline.options import (
 )
 
 
-def restore_options(options: JobOptions) -> RestoreOptions:
-    """How to restore; the words were checked by ``JobOptions``, so the casts cannot lie."""
+def restore_options(options: JobOptions, *, most_faces: int | None = None) -> RestoreOptions:
+    """How to restore; the words were checked by ``JobOptions``, so the casts cannot lie.
+
+    ``most_faces``: the operator's own limit, whatever the submitter asks for.
+    """
+    limits = [limit for limit in (options.max_faces, most_faces) if limit is not None]
     return RestoreOptions(
         model=options.model,
         scale=options.scale,
@@ -33,10 +37,12 @@ def restore_options(options: JobOptions) -> RestoreOptions:
         faces=cast("FaceChoice", options.faces),
         min_face_px=options.min_face_px,
         max_face_px=options.max_face_px,
-        max_faces=options.max_faces,
+        max_faces=min(limits, default=None),
         min_score=options.min_score,
+        rotate=options.rotate,
         passes=options.passes,
         aligned=options.aligned,
+        page=options.page,
         gray=cast("GrayChoice", options.gray),
         precision=cast("Precision", options.precision),
         seed=options.seed,

@@ -11,20 +11,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jobs.queue import QUEUES
+from worker.allocator import ALLOCATOR
 
-#: glibc's allocator gives big blocks back to the kernel at once and takes them again zeroed: a quarter of torch's time
-#: on a CPU. These keep them; one arena, since the lane is not the main thread and would get a second one.
-#: Source: measured against the defaults, tests/bench.
-ALLOCATOR = {
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(32 * 1024**3),
-    "MALLOC_TOP_PAD_": str(256 * 1024**2),
-}
-#: Jobs at a time of a process with a GPU and without: some keep the lane busy while others fetch, decode and store.
-GPU_THREADS, CPU_THREADS = 8, 3
+#: Jobs at a time of a process with a GPU and without, the fewest and the most: some keep the lane busy while others
+#: fetch, decode and store; see ``worker.crew``. More than there are cores for would wait for each other.
+GPU_THREADS, CPU_THREADS = (8, 16), (3, 6)
+
+#: What a job of some megapixels adds to a process (MB; deploy/RUNBOOK.md), and the share of its part of memory up to
+#: which more jobs than the fewest are taken: the rest is for the networks and for large pictures.
+JOB_MB, JOBS_SHARE = 600.0, 0.5
+
+#: Shares of a process' part of the memory: past the first it is started anew between jobs, past the second it ends at
+#: once, before the kernel chooses whom to kill.
+RECYCLE_SHARE, LIMIT_SHARE = 0.75, 0.95
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def worker_name(node: str, pid: int, incarnation: str) -> str:
+    """How a worker process is called in records and logs: no other has or had this name, even with the same pid."""
+    return f"{node}:{pid}:{incarnation}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,33 +51,37 @@ class Plan:
         return [*celery, "worker", *where, "--loglevel", "INFO", *quiet]
 
 
-def plan_processes(*, gpus: Sequence[str], cpu: int, threads: int | None, cores: int) -> tuple[Plan, ...]:
-    """One process for each of ``gpus`` (as CUDA_VISIBLE_DEVICES names them), or ``cpu`` ones where there is none."""
+def plan_processes(
+    *, gpus: Sequence[str], cpu: int, threads: int | None, cores: int, memory_mb: float | None = None
+) -> tuple[Plan, ...]:
+    """One process for each of ``gpus`` (as CUDA_VISIBLE_DEVICES names them), or ``cpu`` ones where there is none.
+
+    They share ``cores`` and ``memory_mb``; None: it is not known, and they have no limit.
+    """
     count = len(gpus) or cpu
-    share = str(max(1, cores // count))
     # The lane computes with OpenMP's threads; more of them than cores wait for each other.
-    defaults = ALLOCATOR | {"OMP_NUM_THREADS": share}
+    defaults = ALLOCATOR | {"OMP_NUM_THREADS": str(max(1, cores // count))}
+    if memory_mb is not None:
+        defaults["PHOTOMEND_RECYCLE_MB"] = f"{RECYCLE_SHARE * memory_mb / count:.0f}"
+        defaults["PHOTOMEND_MEMORY_LIMIT_MB"] = f"{LIMIT_SHARE * memory_mb / count:.0f}"
+    kind = GPU_THREADS if gpus else CPU_THREADS
+    least = threads or kind[0]
+    most = threads or min(max(least, cores // count + 1), kind[1])
+    if threads is None and memory_mb is not None:
+        most = max(least, min(most, int(JOBS_SHARE * memory_mb / count / JOB_MB)))
+    at_a_time = {"PHOTOMEND_THREADS": str(most), "PHOTOMEND_LEAST_THREADS": str(least)}
     if gpus:
         return tuple(
             Plan(
                 name=f"gpu{index}",
-                threads=threads or GPU_THREADS,
-                environment={
-                    "CUDA_VISIBLE_DEVICES": gpu,
-                    "PHOTOMEND_DEVICE": "cuda:0",
-                    "PHOTOMEND_THREADS": str(threads or GPU_THREADS),
-                },
+                threads=most,
+                environment={"CUDA_VISIBLE_DEVICES": gpu, "PHOTOMEND_DEVICE": "cuda:0"} | at_a_time,
                 defaults=defaults,
             )
             for index, gpu in enumerate(gpus)
         )
     return tuple(
-        Plan(
-            name=f"cpu{index}",
-            threads=threads or CPU_THREADS,
-            environment={"PHOTOMEND_DEVICE": "cpu", "PHOTOMEND_THREADS": str(threads or CPU_THREADS)},
-            defaults=defaults,
-        )
+        Plan(name=f"cpu{index}", threads=most, environment={"PHOTOMEND_DEVICE": "cpu"} | at_a_time, defaults=defaults)
         for index in range(cpu)
     )
 

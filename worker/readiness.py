@@ -12,6 +12,7 @@ from pipeline.errors import PipelineError
 from pipeline.types import Stage
 from worker.engine import Engine
 from worker.lane import Lane
+from worker.lane_figures import WARM_UP
 
 T = TypeVar("T")
 
@@ -59,7 +60,7 @@ class Readiness:
 
     def _compute(self, work: Callable[[], T], *, stage: Stage, megapixels: float) -> T:
         # A label of its own: loading and first runs say nothing about how long the work takes later.
-        return self._lane.submit(work, megapixels=megapixels, label=f"warm-up {stage.value}").result()
+        return self._lane.submit(work, megapixels=megapixels, label=f"{WARM_UP} {stage.value}").result()
 
 
 def _name(model: dict[str, Any]) -> str:

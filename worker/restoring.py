@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 import structlog
 
+from jobs.kinds import Kind
 from jobs.model import Notice
 from jobs.options import JobOptions
-from pipeline.codec import Limits
+from pipeline.codec import Decode, Limits
 from pipeline.errors import WeightsMissing
+from pipeline.finding import Finds, find_faces
 from pipeline.options import RestoreOptions
+from pipeline.picture import Drawn
 from pipeline.restoration import Report, Restores, process
 from pipeline.types import Compute, OnProgress
+from worker.bulk import Turns
 from worker.engine import Outcome, Product
 from worker.mapping import output_options, restore_options
 
@@ -25,14 +30,30 @@ logger = structlog.get_logger(__name__)
 WARM_UP_PX = 512
 
 
-class Restoring:
-    """The ``Engine`` over a restorer; safe from several threads."""
+class Networks(Restores, Finds, Protocol):
+    """What ``pipeline.restorer.Restorer`` can do."""
 
-    def __init__(self, restorer: Restores, *, name: str, models: Sequence[dict[str, Any]], max_pixels: int) -> None:
+
+class Restoring:
+    """The ``Engine`` over the networks; safe from several threads."""
+
+    def __init__(
+        self,
+        restorer: Networks,
+        *,
+        name: str,
+        models: Sequence[dict[str, Any]],
+        max_pixels: int,
+        large_pixels: int,
+        decode: Decode,
+        most_faces: int | None = None,
+    ) -> None:
         self.name = name
         self._restorer = restorer
         self._models = tuple(models)
+        self._most_faces = most_faces
         self._limits = Limits(max_pixels=max_pixels)
+        self._turns = Turns(decode, large_pixels=large_pixels)
 
     def warm_up(self, compute: Compute) -> None:
         """Run a picture through what a job that names nothing needs.
@@ -48,36 +69,45 @@ class Restoring:
                 raise
             logger.warning("jobs that name no model will fail here", problem=str(error))
             return
-        blank = np.full((WARM_UP_PX, WARM_UP_PX, 3), 0.5, np.float32)
+        blank = Drawn(np.full((WARM_UP_PX, WARM_UP_PX, 3), 0.5, np.float32))
         for aligned in (False, True):
             self._restorer(blank, dataclasses.replace(options, aligned=aligned), compute=compute)
 
     def models(self) -> Sequence[dict[str, Any]]:
         return self._models
 
-    def require(self, options: JobOptions) -> None:
+    def require(self, kind: Kind, options: JobOptions) -> None:
         """Refuse what cannot be honoured, before any work.
 
         Raises:
             WeightsMissing, UnsupportedOption: see the message.
         """
-        self._restorer.require(restore_options(options))
+        if kind is Kind.DETECT:
+            self._restorer.require_detector()
+        else:
+            self._restorer.require(restore_options(options))
 
-    def restore(self, data: bytes, options: JobOptions, *, on_progress: OnProgress, compute: Compute) -> Outcome:
+    def run(
+        self, kind: Kind, data: bytes, options: JobOptions, *, on_progress: OnProgress, compute: Compute
+    ) -> Outcome:
         """Everything that was asked for.
 
         Raises:
-            PipelineError: see ``pipeline.restoration.process``; and what ``on_progress`` raises.
+            PipelineError: see ``pipeline.restoration.process`` and ``pipeline.finding.find_faces``; and what
+                ``on_progress`` raises.
         """
-        outputs = process(
-            data,
-            options=restore_options(options),
-            output=output_options(options),
-            restorer=self._restorer,
-            limits=self._limits,
-            on_progress=on_progress,
-            compute=compute,
-        )
+        restore, find = partial(process, restorer=self._restorer), partial(find_faces, finder=self._restorer)
+        go = find if kind is Kind.DETECT else restore
+        with self._turns.decoder(on_progress) as decode:
+            outputs = go(
+                data,
+                options=restore_options(options, most_faces=self._most_faces),
+                output=output_options(options),
+                limits=self._limits,
+                decode=decode,
+                on_progress=on_progress,
+                compute=compute,
+            )
         products = (
             Product(part=p.name, data=p.data, content_type=p.content_type, extension=p.extension) for p in outputs.parts
         )
@@ -94,4 +124,5 @@ def _outcome(products: tuple[Product, ...], report: Report) -> Outcome:
         model=report.model,
         seconds=report.seconds,
         megapixels=report.megapixels,
+        input_sha256=report.input_sha256,
     )

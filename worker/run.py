@@ -12,14 +12,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePosixPath
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import structlog
 
-from jobs.blobs import plain_name, result_ref
-from jobs.errors import IllegalMove, JobNotFound, ObjectChanged, ObjectError, StorageUnavailable, StoreUnavailable
-from jobs.model import Artifact, Failure, Job, JobId, ObjectRef, Progress, Result
+from jobs.errors import (
+    IllegalMove,
+    InputUnreachable,
+    JobNotFound,
+    ObjectChanged,
+    ObjectError,
+    StorageUnavailable,
+    StoreUnavailable,
+)
+from jobs.kinds import Kind
+from jobs.logs import about
+from jobs.model import Artifact, Failure, Job, JobId, ObjectRef, Progress, Result, UrlRef
+from jobs.object_names import plain_name, result_ref
+from jobs.sniffing import SNIFF_BYTES, sniff
 from jobs.store import Beat, ClaimRefusal
+from pipeline import scratch
 from worker.engine import Engine, Outcome, Product
 from worker.failures import DEADLINE_EXCEEDED, INTERNAL, Fail, Release, classify
 from worker.flight import Flight, Flights, Pulse
@@ -46,16 +58,19 @@ class Ending(StrEnum):
     OUTAGE = "outage"  #: back in its backlog because Redis or the storage is in trouble
     REFUSED = "refused"  #: there was nothing to claim
     LOST = "lost"  #: another attempt owns it now
+    SECLUDED = "secluded"  #: this process is to run a suspect; the job was handed back
+    NOT_ALONE = "not_alone"  #: no suspect was given, since others are still held here
 
 
 class Store(Protocol):
     """The job store, as far as running a job goes."""
 
     def claim(self, job_id: JobId, *, worker: str, lease_s: float) -> Job | ClaimRefusal: ...
+    def claim_suspect(self, *, worker: str, lease_s: float) -> Job | ClaimRefusal: ...
     def beat(self, job_id: JobId, *, epoch: int, lease_s: float, progress: Progress | None) -> Beat: ...
     def commit(self, job_id: JobId, *, epoch: int, result: Result) -> Job: ...
     def fail(self, job_id: JobId, *, epoch: int | None, failure: Failure) -> Job: ...
-    def release(self, job_id: JobId, *, epoch: int, charge: bool) -> Job: ...
+    def release(self, job_id: JobId, *, epoch: int, charge: bool, cause: str | None = None) -> Job: ...
     def canceled(self, job_id: JobId, *, epoch: int) -> Job: ...
 
 
@@ -63,8 +78,22 @@ class Blobs(Protocol):
     """The object storage, as far as running a job goes."""
 
     def get(self, ref: ObjectRef, *, max_bytes: int, if_match: str | None = None) -> bytes: ...
-    def put(self, ref: ObjectRef, data: bytes, *, content_type: str, filename: str | None = None) -> object: ...
+    def put(
+        self, ref: ObjectRef, data: bytes | BinaryIO, *, content_type: str, filename: str | None = None
+    ) -> object: ...
     def delete(self, refs: Sequence[ObjectRef]) -> None: ...
+
+
+class FetchUrl(Protocol):
+    """What gets a picture from a URL; raises ``ObjectError``."""
+
+    def __call__(self, url: str, *, max_bytes: int) -> bytes: ...
+
+
+def no_urls(url: str, *, max_bytes: int) -> bytes:
+    """Where input URLs are switched off."""
+    del url, max_bytes
+    raise InputUnreachable(detail="Input URLs are switched off here.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +109,7 @@ class Workplace:
     lease_s: float
     max_bytes: int  #: of an input
     stage_budget_s: float
+    fetch_url: FetchUrl = no_urls
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     flights: Flights = field(default_factory=Flights)
@@ -94,9 +124,42 @@ def run_job(job_id: JobId, *, place: Workplace) -> Ending:
     claimed_at = place.clock()
     job = place.store.claim(job_id, worker=place.worker, lease_s=place.lease_s)
     if isinstance(job, ClaimRefusal):
-        logger.info("nothing to claim", reason=job.value)
-        return Ending.REFUSED
-    logger.info("job started", attempt=job.attempt, tenant=job.tenant)
+        return _refused(job)
+    return _fly(job, claimed_at, place)
+
+
+def run_suspect(*, place: Workplace) -> Ending:
+    """The same for the next suspect, in a process where nothing else runs.
+
+    Raises:
+        StoreUnavailable: Redis did not answer the claim; nothing was begun.
+    """
+    claimed_at = place.clock()
+    job = place.store.claim_suspect(worker=place.worker, lease_s=place.lease_s)
+    if isinstance(job, ClaimRefusal):
+        return _refused(job)
+    with about(job.id):
+        logger.info("job runs alone: a process died under it", deaths=[death.cause for death in job.deaths])
+        return _fly(job, claimed_at, place)
+
+
+def _refused(why: ClaimRefusal) -> Ending:
+    if why is ClaimRefusal.FORGED:
+        logger.error("job given up, nothing was fetched: its record is not signed with our secret")
+    else:
+        logger.info("nothing to claim", reason=why.value)
+    if why is ClaimRefusal.SECLUDED:
+        return Ending.SECLUDED
+    return Ending.NOT_ALONE if why is ClaimRefusal.NOT_ALONE else Ending.REFUSED
+
+
+def _fly(job: Job, claimed_at: float, place: Workplace) -> Ending:
+    with about(job.id, tenant=job.tenant, request_id=job.request_id):
+        return _flown(job, claimed_at, place)
+
+
+def _flown(job: Job, claimed_at: float, place: Workplace) -> Ending:
+    logger.info("job started", attempt=job.attempt)
     pulse = Pulse(place.lane, stage_budget_s=place.stage_budget_s, clock=place.clock)
     lease = Lease(
         place.store,
@@ -114,7 +177,6 @@ def _attempt(flight: Flight, place: Workplace) -> Ending:
     written: list[ObjectRef] = []
     try:
         result = _work(flight, place, written)
-        return _commit(flight, place, result, written)
     except Stopped as stopped:
         _discard(place, written)
         return _stop(flight, place, stopped.reason)
@@ -123,28 +185,36 @@ def _attempt(flight: Flight, place: Workplace) -> Ending:
     except (Exception, SystemExit) as error:  # noqa: BLE001
         _discard(place, written)
         return _settle(flight, place, error)
+    return _commit(flight, place, result, written)
 
 
 def _fetch(job: Job, place: Workplace) -> bytes:
     """The input's bytes.
 
     Raises:
-        ObjectError: it is not there, not ours to read, too large, or not as long as its owner declared.
+        ObjectError: it is not there, not ours to read, too large, or not what its owner declared.
     """
-    data = place.blobs.get(job.input, max_bytes=place.max_bytes)
+    if isinstance(job.input, UrlRef):
+        data = place.fetch_url(job.input.uri, max_bytes=place.max_bytes)
+    else:
+        data = place.blobs.get(job.input, max_bytes=place.max_bytes, if_match=job.input_etag)
     # The presigned PUT of an upload is signed for one length, but not every storage compares it.
     if job.input_bytes is not None and len(data) != job.input_bytes:
-        raise ObjectChanged(f"{job.input.uri} has {len(data)} bytes, declared were {job.input_bytes}")
+        raise ObjectChanged(f"{job.input.public_uri} has {len(data)} bytes, declared were {job.input_bytes}")
+    if job.input_type is not None and sniff(data[:SNIFF_BYTES]) != job.input_type:
+        raise ObjectChanged(f"{job.input.public_uri} is not of the declared type {job.input_type}")
+    if job.input_sha256 is not None and hashlib.sha256(data).hexdigest() != job.input_sha256:
+        raise ObjectChanged(f"{job.input.public_uri} has another SHA-256 than was declared")
     return data
 
 
 def _work(flight: Flight, place: Workplace, written: list[ObjectRef]) -> Result:
     job, began = flight.job, place.clock()
-    place.engine.require(job.options)
+    place.engine.require(job.kind, job.options)
     flight.on_progress(FETCH, 0.0)
     data = _fetch(job, place)
     fetched = place.clock()
-    outcome = place.engine.restore(data, job.options, on_progress=flight.on_progress, compute=flight.compute)
+    outcome = place.engine.run(job.kind, data, job.options, on_progress=flight.on_progress, compute=flight.compute)
     del data
     restored = place.clock()
     artifacts = []
@@ -161,7 +231,7 @@ def _put(job: Job, product: Product, place: Workplace, written: list[ObjectRef])
     # Noted before the write: a PUT that failed half-way may have left an object all the same.
     written.append(ref)
     try:
-        place.blobs.put(ref, product.data, content_type=product.content_type, filename=name)
+        place.blobs.put(ref, scratch.streamed(product.data), content_type=product.content_type, filename=name)
     except StorageUnavailable:
         raise
     except ObjectError as error:
@@ -181,7 +251,8 @@ def filename(job: Job, product: Product) -> str:
     """What a browser should call a result: after its input, with the wished suffix."""
     stem = PurePosixPath(plain_name(job.input)).stem.strip(" .") or "picture"
     if product.part == "image":
-        return f"{stem}{job.options.suffix or '-restored'}.{product.extension}"
+        ending = job.options.suffix or ("-faces" if job.kind is Kind.DETECT else "-restored")
+        return f"{stem}{ending}.{product.extension}"
     return f"{stem}{job.options.suffix}-{product.part.replace('/', '-')}.{product.extension}"
 
 
@@ -197,6 +268,7 @@ def _result(job: Job, outcome: Outcome, artifacts: tuple[Artifact, ...], spent: 
         warnings=outcome.warnings,
         model=outcome.model,
         metrics={name: round(value, 4) for name, value in metrics.items()},
+        input_sha256=outcome.input_sha256,
     )
 
 
@@ -204,7 +276,8 @@ def _commit(flight: Flight, place: Workplace, result: Result, written: list[Obje
     job = flight.job
     # Not asked once more whether to stop: a finished result beats a cancel or a drain that came this late.
     if (reason := flight.lease.stopping) in NOT_OURS - {Stop.LOST}:
-        raise Stopped(reason)
+        _discard(place, written)
+        return _stop(flight, place, reason)
     try:
         _persist(lambda: place.store.commit(job.id, epoch=job.epoch, result=result), place)
     except (IllegalMove, JobNotFound) as error:
@@ -216,6 +289,13 @@ def _commit(flight: Flight, place: Workplace, result: Result, written: list[Obje
         # lesser evil than a pointer to nothing.
         logger.warning("commit not confirmed, results kept", error=str(error))
         return Ending.LOST
+    # A border, as in ``_attempt``; but what failed may have been the reading of the answer.
+    except Exception as error:  # noqa: BLE001
+        ending = _settle(flight, place, error)
+        # Only a record that took another end surely does not point at them.
+        if ending in {Ending.FAILED, Ending.RELEASED}:
+            _discard(place, written)
+        return ending
     logger.info("job succeeded", faces=len(result.faces), **result.metrics)
     return Ending.SUCCEEDED
 

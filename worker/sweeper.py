@@ -48,6 +48,10 @@ class Sweeper:
         expired = self._records.expired_objects(limit=LIMIT)
         if not expired:
             return
+        for entry in expired:
+            if entry.fault is not None:
+                # Whoever can write to Redis must not have any object deleted; what really is one of ours is an orphan.
+                logger.error("objects not deleted", entry=entry.member, error=entry.fault)
         try:
             self._objects.delete([ref for entry in expired for ref in entry.refs])
         except ObjectError as error:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 
 import pytest
+from pydantic import SecretStr
 
-from jobs.model import JobId, ObjectRef, Priority
+from jobs.kinds import Kind, options_for
+from jobs.model import LOCAL_TENANT, Job, JobId, ObjectRef, Priority, new_job_id
 from jobs.options import JobOptions
 from jobs.queue import QUEUES
 from jobs.states import JobState
+from jobs.store import JobStore
 from tests.fleet import Fleet, png, wait_for
 
 pytestmark = pytest.mark.slow
@@ -45,6 +49,42 @@ def test_a_job_goes_from_the_bucket_through_a_worker_back_into_the_bucket(workin
     assert len(fleet.history("ended", job_id)) == 1
 
 
+def test_a_job_from_somebody_who_can_write_to_redis_and_has_not_the_secret_is_not_done(working_fleet: Fleet) -> None:
+    fleet = working_fleet
+    stranger = fleet.settings.model_copy(update={"signing_secret": SecretStr("not the one of this installation")})
+    mine = fleet.upload()
+    wish = Job(id=new_job_id(), tenant=LOCAL_TENANT, input=mine)
+    JobStore.connect(stranger).submit(wish)
+    failed = fleet.ended(wish.id)
+    assert failed.failure is not None
+    assert failed.failure.code == "spec_forged"
+    assert fleet.history("began", wish.id) == []
+    assert fleet.ended(fleet.submit(mine)).state is JobState.SUCCEEDED, "the same picture, asked for by its owner"
+
+
+def test_a_job_that_only_finds_faces_tells_their_ids_and_restores_nothing(working_fleet: Fleet) -> None:
+    fleet = working_fleet
+    options = options_for(Kind.DETECT, {"outputs": ["image", "provenance"]})
+    job = fleet.ended(fleet.submit(fleet.upload(), kind=Kind.DETECT, options=options))
+    assert job.state is JobState.SUCCEEDED
+    assert job.result is not None
+    assert [(a.part, a.filename) for a in job.result.artifacts] == [
+        ("image", "photo-faces.jpg"),
+        ("provenance", "photo-provenance.json"),
+    ]
+    record = json.loads(fleet.blobs.get(job.result.artifacts[1].ref, max_bytes=10_000))
+    assert record["kind"] == "detect"
+    [face] = job.result.faces
+    assert (face["id"], face["status"]) == (record["faces"][0]["id"], "found")
+    assert job.result.model["name"] == "left-half"
+
+    wrong = options_for(Kind.DETECT, {"faces": ["mzzzz"]})
+    failure = fleet.ended(fleet.submit(fleet.upload(), kind=Kind.DETECT, options=wrong)).failure
+    assert failure is not None
+    assert failure.code == "face_not_found"
+    assert face["id"] in failure.detail, "it says which faces there are"
+
+
 def test_what_is_wrong_with_a_job_is_told_by_a_code_and_a_sentence(working_fleet: Fleet) -> None:
     fleet = working_fleet
     photo = fleet.upload()
@@ -56,6 +96,8 @@ def test_what_is_wrong_with_a_job_is_told_by_a_code_and_a_sentence(working_fleet
         "empty": (fleet.submit(fleet.upload(b"", "in/empty")), "image_unreadable"),
         "truncated": (fleet.submit(fleet.upload(png(200, 200)[:-60], "in/half")), "image_truncated"),
         "another length": (fleet.submit(photo, input_bytes=7), "input_changed"),
+        "another version": (fleet.submit(photo, input_etag="0" * 32), "input_changed"),
+        "other bytes": (fleet.submit(photo, input_sha256="0" * 64), "input_changed"),
         "no weights": (fleet.submit(photo, options=JobOptions(model="gfpgan-1.2")), "weights_missing"),
     }
     for what, (job_id, code) in jobs.items():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from jobs.callbacks import JITTER
+from jobs.outbound import Answer, NotReached
 from worker.callbacks import next_step, retry_after_s
-from worker.webhook import Answer, DeliveryFailed
 
 SCHEDULE = (5.0, 300.0)
 #: Wed, 21 Oct 2015 07:28:00 GMT
@@ -30,7 +30,7 @@ def test_anything_else_is_tried_again_redirects_too(status: int) -> None:
 def test_the_schedule_ends_with_giving_up() -> None:
     waits = []
     for attempt in (1, 2, 3):
-        retry = next_step(DeliveryFailed("no answer"), attempt=attempt, schedule_s=SCHEDULE, now=0)
+        retry = next_step(NotReached("no answer"), attempt=attempt, schedule_s=SCHEDULE, now=0)
         assert retry is not None
         waits.append(retry.in_s)
     first, second, third = waits

@@ -28,7 +28,7 @@ class Releases:
         self.released: list[tuple[JobId, int, bool]] = []
         self.trouble: Exception | None = None
 
-    def release(self, job_id: JobId, *, epoch: int, charge: bool) -> Job:
+    def release(self, job_id: JobId, *, epoch: int, charge: bool, cause: Any = None) -> Job:
         if self.trouble:
             raise self.trouble
         self.released.append((job_id, epoch, charge))

@@ -46,7 +46,12 @@ def test_what_is_wrong_with_an_object_fails_the_job_unless_trying_again_may_help
 
 
 #: Their words name values and limits only.
-SPEAKABLE = {pipeline_errors.UnsupportedOption, pipeline_errors.ImageTooLarge}
+SPEAKABLE = {
+    pipeline_errors.UnsupportedOption,
+    pipeline_errors.UnsupportedImage,
+    pipeline_errors.ImageTooLarge,
+    pipeline_errors.FaceNotFound,
+}
 SILENT = [e for e in (*PICTURE_ERRORS, *OBJECT_ERRORS, RuntimeError, jobs_errors.JobsError) if e not in SPEAKABLE]
 
 
@@ -63,7 +68,13 @@ def test_redis_in_trouble_sends_the_job_back_uncharged() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError(), pipeline_errors.OutOfMemory("tile 64"), pipeline_errors.WeightsCorrupt("hash")]
+    "error",
+    [
+        MemoryError(),
+        pipeline_errors.OutOfMemory("tile 64"),
+        pipeline_errors.ScratchFull("9 GB"),
+        pipeline_errors.WeightsCorrupt("hash"),
+    ],
 )
 def test_what_may_be_this_workers_own_fault_is_tried_elsewhere_a_few_times(error: Exception) -> None:
     assert classify(error, attempt=1) == Release(charge=True, pause=False)

@@ -11,13 +11,24 @@ from jobs.model import JobId, Priority, new_job_id
 from jobs.queue import QUEUES
 from jobs.store import Slots
 from tests.unit.worker.clock import FakeClock
-from worker.feeder import RESEND_EVERY_S, Feeder, Room, room
+from worker.feeder import (
+    MISSED_FOR_S,
+    RESEND_EVERY_S,
+    REST_S,
+    REST_SHARE,
+    Attendance,
+    Feeder,
+    Room,
+    Rounds,
+    room,
+    secluded,
+)
 
 INTERACTIVE, BATCH = Priority.INTERACTIVE, Priority.BATCH
 
 
-def slots(free: int, total: int = 4, *, draining: bool = False) -> Slots:
-    return Slots(worker=str(new_job_id()), queues=(), free=free, total=total, draining=draining)
+def slots(free: int, total: int = 4, *, draining: bool = False, rested: bool = True) -> Slots:
+    return Slots(worker=str(new_job_id()), queues=(), free=free, total=total, draining=draining, rested=rested)
 
 
 class World:
@@ -30,15 +41,23 @@ class World:
         self.overdue: list[tuple[JobId, Priority]] = []
         self.workers = tuple(workers)
         self.depths: dict[str, int] = {}
+        self.suspects = 0
+        self.secluded: list[str] = []
 
     def slots(self) -> tuple[Slots, ...]:
         return self.workers
 
     def counts(self) -> dict[str, int]:
         sent = Counter(self.sent.values())
-        return {f"sent_{p}": sent[p] for p in Priority} | {f"waiting_{p}": self.waiting[p] for p in Priority}
+        lanes = {f"sent_{p}": sent[p] for p in Priority} | {f"waiting_{p}": self.waiting[p] for p in Priority}
+        return lanes | {"waiting_suspect": self.suspects, "secluded": len(self.secluded)}
 
-    def take(self, *, credits: int, priority: Priority) -> tuple[JobId, ...]:
+    def seclude(self, worker: str, *, limit: int, ttl_s: float) -> bool:
+        self.secluded.append(worker)
+        return True
+
+    def take(self, *, credits: int, priority: Priority, sent: int | None = None) -> tuple[JobId, ...]:
+        assert sent == len(self.sent), "what was on its way when the credits were counted, and what was sent since"
         count = min(credits, self.waiting[priority])
         self.waiting[priority] -= count
         taken = tuple(new_job_id() for _ in range(count))
@@ -146,3 +165,137 @@ def test_a_lost_message_is_sent_again_only_where_the_queue_is_empty() -> None:
     clock.now += RESEND_EVERY_S
     feed.step()
     assert len(world.messages) == 2
+
+
+# -- suspects
+
+
+def test_the_idlest_worker_is_chosen_for_a_suspect_also_where_none_is_free() -> None:
+    busy, idler, leaving = slots(0), slots(1), slots(4, draining=True)
+    world = World(interactive=9, workers=[busy, idler, leaving])
+    world.suspects = 1
+    feed = feeder(world)
+    feed.step()
+    assert world.secluded == [idler.worker]
+    feed.step()
+    assert len(world.secluded) == 1, "one at a time"
+    world = World(interactive=9, workers=[busy])
+    world.suspects = 1
+    feeder(world).step()
+    assert world.secluded == [busy.worker]
+
+
+def test_nobody_is_chosen_while_no_suspect_waits() -> None:
+    world = World(interactive=9, workers=[slots(4)])
+    feeder(world).step()
+    assert world.secluded == []
+
+
+@pytest.mark.parametrize(
+    ("suspects", "workers", "limit"), [(1, 1, 1), (8, 40, 1), (9, 40, 2), (900, 40, 10), (99, 3, 1)]
+)
+def test_many_suspects_get_more_workers_but_never_the_fleet(suspects: int, workers: int, limit: int) -> None:
+    assert secluded([slots(1)] * workers, suspects=suspects, others_wait=True)[1] == limit
+
+
+def test_workers_that_are_gone_are_waited_for_before_another_runs_a_suspect_while_jobs_wait() -> None:
+    clock = FakeClock()
+    fleet = [slots(1) for _ in range(4)]
+    world = World(interactive=9, workers=fleet)
+    feed = feeder(world, clock=clock)
+    feed.step()
+    world.suspects, world.workers = 1, tuple(fleet[1:])
+    feed.step()
+    assert world.secluded == [], "one of four is as many as may be kept for suspects, and it died of one"
+    world.workers = tuple(fleet)
+    feed.step()
+    assert len(world.secluded) == 1
+
+
+@pytest.mark.parametrize("way", ["it does not come back", "nobody waits"])
+def test_suspects_do_not_wait_for_ever_for_a_worker_that_is_gone(way: str) -> None:
+    clock = FakeClock()
+    fleet = [slots(1) for _ in range(4)]
+    world = World(interactive=9 if way == "it does not come back" else 0, workers=fleet)
+    feed = feeder(world, clock=clock)
+    feed.step()
+    world.suspects, world.workers = 1, tuple(fleet[1:])
+    if way == "it does not come back":
+        clock.now += MISSED_FOR_S + 1
+    feed.step()
+    assert len(world.secluded) == 1
+
+
+def test_the_most_of_the_last_minute_are_the_fleet() -> None:
+    clock = FakeClock()
+    attendance = Attendance(clock)
+    heard = []
+    for present in (2, 5, 3, 4, 4, 1):
+        heard.append(attendance.missing(present))
+        clock.now += MISSED_FOR_S / 3
+    assert heard == [0, 0, 2, 1, 1, 3]
+
+
+def test_after_a_suspect_a_worker_has_rest_while_other_jobs_wait() -> None:
+    tired = slots(4, rested=False)
+    assert secluded([tired], suspects=1, others_wait=True)[0] is None
+    assert secluded([tired], suspects=1, others_wait=False)[0] == tired.worker
+    assert secluded([tired, slots(0)], suspects=1, others_wait=True)[0] != tired.worker
+
+
+# -- when it looks
+
+
+class Store:
+    """Nudges and a lock, as they are told to be; waiting for a nudge takes time."""
+
+    def __init__(self, clock: FakeClock, *, nudges: Sequence[bool], is_mine: bool = True) -> None:
+        self._clock = clock
+        self._nudges = list(nudges)
+        self._is_mine = is_mine
+        self.locked: list[float] = []
+
+    def nudged(self, *, within_s: float) -> bool:
+        is_nudged = self._nudges.pop(0)
+        self._clock.now += 0.0 if is_nudged else within_s
+        return is_nudged
+
+    def lock(self, name: str, *, ttl_s: float) -> bool:
+        self.locked.append(ttl_s)
+        return self._is_mine
+
+
+def test_a_feeder_looks_when_it_is_nudged_and_in_its_turn_every_so_often() -> None:
+    clock = FakeClock(0.0)
+    store = Store(clock, nudges=[True, False, True])
+    looked: list[float] = []
+    rounds = Rounds(store, lambda: looked.append(clock.now), every_s=0.5, clock=clock, sleep=clock.sleep)
+    for _ in range(3):
+        rounds.step()
+    assert looked == pytest.approx([0.0, 0.5 + REST_S, 0.5 + 2 * REST_S])
+    assert len(store.locked) == 1, "a nudge is heard by one keeper alone, and needs no lock"
+    assert store.locked[0] < 0.5
+
+
+def test_a_round_that_another_keeper_makes_is_left_to_it() -> None:
+    clock = FakeClock()
+    looked: list[float] = []
+    rounds = Rounds(
+        Store(clock, nudges=[False], is_mine=False),
+        lambda: looked.append(0.0),
+        every_s=0.5,
+        clock=clock,
+        sleep=clock.sleep,
+    )
+    rounds.step()
+    assert looked == []
+
+
+def test_however_many_nudges_come_a_feeder_rests_longer_than_it_works() -> None:
+    clock = FakeClock(0.0)
+    rounds = Rounds(
+        Store(clock, nudges=[True] * 10), lambda: clock.sleep(0.25), every_s=0.5, clock=clock, sleep=clock.sleep
+    )
+    for _ in range(10):
+        rounds.step()
+    assert clock.now == pytest.approx(10 * 0.25 * (1 + REST_SHARE))

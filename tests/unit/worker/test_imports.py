@@ -15,6 +15,8 @@ HEAVY = ("torch", "torchvision", "numpy", "cv2", "pyvips", "facexlib", "basicsr"
     [
         ("worker.keeper, photomend.commands.keeper", HEAVY),
         ("worker.supervisor, worker.processes, worker.settings", HEAVY),
+        # The tests' workers start in a second because of this.
+        ("worker.consumer, worker.restoring, pipeline.selection", ("torch", "torchvision")),
         ("photomend.commands.worker, photomend.commands.keeper", (*HEAVY, "celery", "redis", "boto3")),
     ],
 )

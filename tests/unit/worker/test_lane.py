@@ -100,6 +100,23 @@ def test_the_budget_follows_what_the_like_took_and_the_size(lane: Lane, clock: F
     assert lane.budget_s(label="tile", megapixels=1) == FIRST_S
 
 
+def test_whoever_watches_hears_of_an_error_before_its_job_does() -> None:
+    heard: list[tuple[BaseException, bool]] = []
+    lane = Lane(floor_s=1, first_s=1, on_error=lambda error: heard.append((error, future.done())))
+    gate = Gate()
+    lane.submit(gate, megapixels=1, label="x")
+
+    def bad() -> None:
+        raise ValueError("this one")
+
+    future = lane.submit(bad, megapixels=1, label="x")
+    gate.opened.set()
+    with pytest.raises(ValueError, match="this one"):
+        future.result(20)
+    assert [(str(error), done) for error, done in heard] == [("this one", False)]
+    assert lane.stop(timeout_s=5)
+
+
 def test_a_failure_teaches_nothing_about_time(lane: Lane, clock: FakeClock) -> None:
     def bad() -> None:
         clock.sleep(0.001)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import subprocess
 import sys
 import tomllib
@@ -12,8 +13,11 @@ from typing import get_args
 import pytest
 
 from jobs import options as wire
+from jobs.faces import FACE_ID, FACE_WORDS
+from jobs.kinds import DETECT_OPTIONS, DETECT_OUTPUTS
 from jobs.options import JobOptions
 from pipeline import options as ours
+from pipeline.choice import is_id
 from pipeline.errors import UnsupportedOption
 from pipeline.options import OutputOptions, RestoreOptions
 from worker.mapping import output_options, restore_options
@@ -30,11 +34,12 @@ UNUSUAL = JobOptions(
     denoise=0.25,
     tile_px=256,
     strength=0.75,
-    faces="largest",
+    faces=("g5k2p", (1.0, 2.0, 3.0, 4.0)),
     min_face_px=20,
     max_face_px=900,
     max_faces=3,
     min_score=0.8,
+    rotate=True,
     passes=2,
     aligned=True,
     gray="allow-color",
@@ -80,7 +85,6 @@ def test_both_vocabularies_have_the_same_ranges():
 @pytest.mark.parametrize(
     ("name", "choice"),
     [
-        ("faces", ours.FaceChoice),
         ("gray", ours.GrayChoice),
         ("precision", ours.Precision),
         ("format", ours.FormatChoice),
@@ -90,6 +94,21 @@ def test_both_vocabularies_have_the_same_ranges():
 )
 def test_both_vocabularies_have_the_same_words(name, choice):
     assert get_args(choice) == wire.CHOICES[name]
+
+
+def test_both_vocabularies_have_the_same_words_and_ids_for_faces():
+    assert get_args(ours.FaceWord) == FACE_WORDS
+    assert {c for c in map(chr, range(256)) if is_id(f"{c}0000")} == {
+        c for c in map(chr, range(256)) if re.fullmatch(FACE_ID, f"{c}0000")
+    }
+    assert {c for c in map(chr, range(256)) if is_id(f"a000{c}")} == {
+        c for c in map(chr, range(256)) if re.fullmatch(FACE_ID, f"a000{c}")
+    }
+
+
+def test_both_vocabularies_have_the_same_options_of_a_detection():
+    assert {*ours.DETECTION, "outputs"} == DETECT_OPTIONS
+    assert set(DETECT_OUTPUTS) < set(get_args(ours.OutputName))
 
 
 def test_both_vocabularies_name_the_same_outputs():
@@ -120,6 +139,9 @@ def test_the_pipeline_refuses_what_is_out_of_range_by_itself(name):
     [
         (RestoreOptions, "tile_px", 64),
         (RestoreOptions, "faces", "biggest"),
+        (RestoreOptions, "faces", ()),
+        (RestoreOptions, "faces", ("all",)),
+        (RestoreOptions, "faces", ((5.0, 5.0, 1.0, 9.0),)),
         (RestoreOptions, "precision", "half"),
         (OutputOptions, "format", "bmp"),
         (OutputOptions, "bit_depth", "32"),
@@ -135,3 +157,12 @@ def test_the_pipeline_refuses_words_that_it_does_not_know(options, name, value):
 def test_the_mapping_is_light_to_import():
     code = "import sys, worker.mapping; sys.exit('numpy' in sys.modules or 'torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_api_tells_every_field_of_a_face():
+    from api.schemas import FaceView, ReviewView
+    from pipeline.types import FaceRecord, FaceStatus, ReviewFlag
+
+    assert set(FaceView.model_fields) == {f.name for f in dataclasses.fields(FaceRecord)}
+    assert set(get_args(FaceView.model_fields["status"].annotation)) == set(FaceStatus)
+    assert set(ReviewView.model_fields) == {f.name for f in dataclasses.fields(ReviewFlag)}

@@ -18,6 +18,7 @@ from jobs.errors import (
     StorageUnavailable,
     StoreUnavailable,
 )
+from jobs.kinds import Kind
 from jobs.model import LOCAL_TENANT, Failure, Job, JobId, ObjectRef, Progress, Result, new_job_id
 from jobs.options import JobOptions
 from jobs.states import JobState
@@ -65,7 +66,10 @@ class Record:
     def fail(self, job_id: JobId, *, epoch: int | None, failure: Failure) -> Job:
         return self._end("fail", epoch, failure)
 
-    def release(self, job_id: JobId, *, epoch: int, charge: bool) -> Job:
+    def claim_suspect(self, *, worker: str, lease_s: float) -> Job | ClaimRefusal:
+        return self.claimable
+
+    def release(self, job_id: JobId, *, epoch: int, charge: bool, cause: Any = None) -> Job:
         return self._end("release", epoch, charge)
 
     def canceled(self, job_id: JobId, *, epoch: int) -> Job:
@@ -124,17 +128,21 @@ class Camera:
     def __init__(self) -> None:
         self.between: Callable[[], object] = lambda: None
         self.refuses: Exception | None = None
+        self.kinds: list[Kind] = []
 
     def warm_up(self, compute: Compute) -> None: ...
 
     def models(self) -> Sequence[dict[str, Any]]:
         return ()
 
-    def require(self, options: JobOptions) -> None:
+    def require(self, kind: Kind, options: JobOptions) -> None:
         if self.refuses:
             raise self.refuses
 
-    def restore(self, data: bytes, options: JobOptions, *, on_progress: OnProgress, compute: Compute) -> Outcome:
+    def run(
+        self, kind: Kind, data: bytes, options: JobOptions, *, on_progress: OnProgress, compute: Compute
+    ) -> Outcome:
+        self.kinds.append(kind)
         on_progress(Stage.DECODE, 0.0)
         compute(self.between, stage=Stage.RESTORE, megapixels=1.0)
         on_progress(Stage.ENCODE, 0.0)
@@ -191,10 +199,19 @@ def test_a_good_job_is_committed_with_everything_it_made(scene: Scene) -> None:
     assert scene.place.flights.all() == ()
 
 
+def test_a_job_that_only_finds_faces_is_run_and_named_as_such(scene: Scene) -> None:
+    scene.record.claimable = dataclasses.replace(JOB, kind=Kind.DETECT)
+    assert scene.run() is Ending.SUCCEEDED
+    assert scene.camera.kinds == [Kind.DETECT]
+    assert scene.record.ended is not None
+    assert scene.record.ended[1].artifacts[0].filename == "Onkel Ötti_s Bild_-faces.png"
+
+
 @pytest.mark.parametrize("refusal", list(ClaimRefusal))
 def test_a_refused_claim_does_nothing(scene: Scene, refusal: ClaimRefusal) -> None:
     scene.record.claimable = refusal
-    assert scene.run() is Ending.REFUSED
+    told_apart = {ClaimRefusal.SECLUDED: Ending.SECLUDED, ClaimRefusal.NOT_ALONE: Ending.NOT_ALONE}
+    assert scene.run() is told_apart.get(refusal, Ending.REFUSED)
     assert (scene.record.ended, scene.bucket.puts) == (None, 0)
 
 
@@ -299,3 +316,19 @@ def test_results_that_cannot_be_deleted_do_not_break_the_job(scene: Scene) -> No
     scene.record.trouble["commit"] = [Fenced("epoch 4")]
     scene.bucket.delete_trouble = StorageUnavailable("timeout")
     assert scene.run() is Ending.LOST
+
+
+def test_a_commit_whose_answer_cannot_be_read_keeps_the_results_when_it_was_taken(scene: Scene) -> None:
+    """The commit may have been taken before the bug struck: then the record points at the results."""
+    scene.record.trouble["commit"] = [ZeroDivisionError("a bug in reading the answer")]
+    scene.record.trouble["fail"] = [IllegalMove("fail: it is succeeded")]
+    assert scene.run() is Ending.LOST
+    assert len(scene.bucket.results) == len(PRODUCTS)
+
+
+def test_a_commit_that_a_bug_prevents_fails_the_job_and_leaves_nothing(scene: Scene) -> None:
+    scene.record.trouble["commit"] = [ZeroDivisionError("a bug before it was sent")]
+    assert scene.run() is Ending.FAILED
+    assert scene.record.ended is not None
+    assert scene.record.ended[1].code == "internal"
+    assert scene.bucket.results == {}

@@ -1,0 +1,324 @@
+"""One item of a batch: from a line of the manifest to a job, and from its end to delivered files and a row.
+
+Masters are read and never written: nothing is put where a source lies, and no object that is there is overwritten. A
+result is copied to its final name by the storage itself, with the hash of what it is made from in its metadata, so that
+the same copy may be made again after a crash and a later batch knows it for done.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, Protocol
+
+import structlog
+
+from jobs.batches.manifest import Entry
+from jobs.batches.model import BATCH_METADATA, IDENTITY_METADATA, Batch, ItemState, Pins, identity, job_id
+from jobs.batches.naming import image_ending, output_key, part_ending
+from jobs.batches.store import Settled
+from jobs.blobs import ObjectInfo
+from jobs.checksums import SHA256_METADATA
+from jobs.delivery.recipe import recipe_sha256
+from jobs.delivery.rows import OutputFile, Row, Status, of_faces, of_model, to_words, weights_of
+from jobs.errors import InvalidRequest, ObjectDenied, ObjectError, ObjectMissing, SpecForged, StorageUnavailable
+from jobs.model import Artifact, Job, ObjectRef, Result, TenantId
+from jobs.object_names import is_result_of
+from jobs.options import JobOptions
+from jobs.states import JobState
+
+logger = structlog.get_logger(__name__)
+
+#: Stages of a job that take its share of a device.
+DEVICE_STAGES = ("detect_s", "restore_s", "parse_s", "identify_s", "upsample_s")
+
+
+#: How a network's precision is told when it was not reduced.
+EXACT = "float32"
+
+
+class ItemFailed(Exception):
+    """Raised when an item ends without a result; ``code`` and ``detail`` are for its row."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.failure_code = code
+        self.detail = detail
+
+
+class Objects(Protocol):
+    """The part of the object storage that items need."""
+
+    def head(self, ref: ObjectRef, *, version_id: str | None = None) -> ObjectInfo: ...
+    def copy(
+        self, source: ObjectRef, to: ObjectRef, *, content_type: str, metadata: Mapping[str, str]
+    ) -> ObjectInfo: ...
+
+
+class MayRead(Protocol):
+    """What knows which objects a tenant may name."""
+
+    def __call__(self, tenant_id: TenantId, ref: ObjectRef, *, bucket: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where items are worked on; the same for all of a keeper's batches."""
+
+    blobs: Objects
+    may_read: MayRead
+    bucket: str  #: of the installation: where jobs leave their results
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One line of a batch's manifest, and all that is needed to see it to its row."""
+
+    batch: Batch
+    pins: Pins
+    number: int  #: from 0
+    entry: Entry
+    place: Place
+
+    def look(self) -> Job | Settled:
+        """The item's job, or its row where there is nothing to do or it cannot be done.
+
+        Raises:
+            StorageUnavailable, StoreUnavailable: ask again later.
+        """
+        try:
+            source, options = self._source, self._options()
+            info = self._looked_at()
+            made_of = self._identity(info.etag, options)
+            done = self._done_before(options, made_of)
+        except ItemFailed as err:
+            return self.failed(err.failure_code, err.detail)
+        except InvalidRequest as err:
+            return self.failed(err.code, _sentence(err))
+        if done is not None:
+            words: dict[str, Any] = {"outputs": (done,), "recipe_sha256": self._recipe(options)}
+            return self._settled(ItemState.SKIPPED, **words)
+        return Job(
+            id=job_id(self.batch.id, self.batch.generation, self.number),
+            tenant=self.batch.tenant,
+            input=source,
+            options=options,
+            priority=self.batch.spec.priority,
+            input_bytes=info.size,
+            input_etag=info.etag or None,
+            input_sha256=self.entry.sha256,
+            request_id=self.batch.request_id,
+            batch=self.batch.id,
+            item=self.number,
+        )
+
+    def outcome(self, job: Job) -> Settled:
+        """The row of an item whose job has ended; a result is delivered first.
+
+        Raises:
+            StorageUnavailable: ask again later.
+        """
+        if job.state is JobState.CANCELED:
+            return self.canceled(job)
+        if job.state is not JobState.SUCCEEDED or job.result is None:
+            if job.failure is not None:
+                return self.failed(job.failure.code, job.failure.detail, job)
+            return self.failed("result_expired", "Its job's results were removed before they were delivered.", job)
+        result = job.result
+        try:
+            self._check_pins(result)
+            outputs = self._deliver(job, result)
+        except ItemFailed as err:
+            return self.failed(err.failure_code, err.detail, job)
+        except InvalidRequest as err:
+            return self.failed(err.code, _sentence(err), job)
+        words: dict[str, Any] = of_faces(result.faces) | of_model(result.model)
+        words |= {
+            "recipe_sha256": self._recipe(job.options),
+            "outputs": outputs,
+            "warnings": tuple(notice.code for notice in result.warnings),
+            "device": job.worker,
+            "seconds": round(_device_s(result), 4),
+        }
+        if result.input_sha256 is not None:
+            words["source_sha256"] = result.input_sha256
+        return self._settled(ItemState.SUCCEEDED, job, **words)
+
+    def canceled(self, job: Job | None = None) -> Settled:
+        """The row of an item that was not worked on because its batch, or its job, was ended."""
+        return self._settled(ItemState.CANCELED, job, error_code="canceled", error="It was ended before it was done.")
+
+    def failed(self, code: str, detail: str, job: Job | None = None) -> Settled:
+        """The row of an item without a result."""
+        return self._settled(ItemState.FAILED, job, error_code=code, error=detail)
+
+    def forged(self) -> Settled:
+        """The row of an item whose job's record is not ours."""
+        return self.failed("spec_forged", SpecForged.public)
+
+    # -- before the job
+
+    @property
+    def _source(self) -> ObjectRef:
+        fault = self.entry.fault
+        if fault is not None:
+            raise ItemFailed(fault.code, fault.detail)
+        if self.entry.source is None:
+            raise ItemFailed("bad_row", "The line names no source.")
+        return self.entry.source
+
+    def _options(self) -> JobOptions:
+        """The batch's options with the line's own, and what the batch pinned where both leave it open."""
+        said = self.batch.spec.options.to_mapping() | dict(self.entry.options)
+        said["model"] = said["model"] or self.pins.model
+        said["background"] = self.pins.background if said["background"] == "auto" else said["background"]
+        for name in (said["model"], said["background"]):
+            if name != "none" and name not in self.pins.weights:
+                raise ItemFailed("weights_missing", f"{name} was not on the fleet when the batch began.")
+        return JobOptions.from_mapping(said)
+
+    def _looked_at(self) -> ObjectInfo:
+        """What the storage says of the source, once it is sure that it may and can be worked on."""
+        source, output, place = self._source, self.batch.spec.output, self.place
+        if source.bucket == output.bucket and source.key.startswith(output.key):
+            raise ItemFailed("output_in_source", "The source lies under the output prefix: masters are never touched.")
+        try:
+            place.may_read(self.batch.tenant, source, bucket=place.bucket)
+            info = place.blobs.head(source, version_id=self.entry.version_id)
+        except ObjectMissing as err:
+            raise ItemFailed(err.code, "There is no such object, or no such version of it.") from err
+        except ObjectDenied as err:
+            raise ItemFailed(err.code, err.public) from err
+        if self.entry.etag is not None and info.etag != self.entry.etag:
+            raise ItemFailed("input_changed", f"Its ETag is {info.etag}, the manifest says {self.entry.etag}.")
+        if info.size > place.max_bytes:
+            raise ItemFailed("input_too_many_bytes", f"It has {info.size} bytes, allowed are {place.max_bytes}.")
+        return info
+
+    def _identity(self, etag: str | None, options: JobOptions) -> str:
+        source = self.entry.sha256 or f"{self._source.uri} {etag}"
+        return identity(source=source, options=options, pins=self.pins)
+
+    def _recipe(self, options: JobOptions) -> str:
+        return recipe_sha256(options.to_mapping(), self.pins.taking_part(options))
+
+    def _done_before(self, options: JobOptions, made_of: str) -> OutputFile | None:
+        """The picture, if it lies where it is to go already; it is written last of an item's files."""
+        source, ending = self._source, image_ending(self._source, options.format)
+        if ending is None or "image" not in options.outputs:
+            return None
+        to = self._output("image", ending, options.suffix)
+        if to.bucket == source.bucket and PurePosixPath(to.key).parent == PurePosixPath(source.key).parent:
+            raise ItemFailed(
+                "output_in_source", "The result would lie beside its source: choose another output prefix."
+            )
+        try:
+            info = self.place.blobs.head(to)
+        except ObjectMissing:
+            return None
+        except ObjectDenied as err:
+            raise ItemFailed("output_denied", "The storage does not let us look at the output prefix.") from err
+        if info.metadata.get(IDENTITY_METADATA) != made_of:
+            raise _occupied(to)
+        return OutputFile(part="image", key=to.key, sha256=info.metadata.get(SHA256_METADATA, ""), bytes=info.size)
+
+    def _output(self, part: str, ending: str, suffix: str) -> ObjectRef:
+        spec = self.batch.spec
+        key = output_key(
+            spec.naming, self.entry, self._source, part=part, ending=ending, suffix=suffix,
+            number=self.number + 1, base=spec.base,
+        )  # fmt: skip
+        return ObjectRef.parse(f"s3://{spec.output.bucket}/{spec.output.key}{key}")
+
+    # -- after it
+
+    def _check_pins(self, result: Result) -> None:
+        """A result by other weights or on another kind of machine than the batch began with is not delivered."""
+        pins, model = self.pins, result.model
+        for name, sha256 in weights_of(model).items():
+            if pins.weights.get(name) != sha256:
+                raise ItemFailed("pins_differ", f"A worker had another {name} than the batch began with.")
+        device = str(model.get("engine") or "").rpartition("-")[2]
+        pinned = {engine.rpartition(" on ")[2].partition(":")[0] for engine in pins.engines if " on " in engine}
+        if device and pinned and device not in pinned:
+            raise ItemFailed("pins_differ", f"A worker computed on {device}, the batch began on {', '.join(pinned)}.")
+        if pins.precision == "exact" and model.get("precision") not in {None, EXACT}:
+            raise ItemFailed("pins_differ", f"A worker computed in {model['precision']}, not in {EXACT}.")
+
+    def _deliver(self, job: Job, result: Result) -> tuple[OutputFile, ...]:
+        made_of = self._identity(job.input_etag, job.options)
+        files = []
+        # The picture last: where it lies, everything of the item does.
+        for artifact in sorted(result.artifacts, key=lambda a: a.part == "image"):
+            if not is_result_of(artifact.ref, job.id, bucket=self.place.bucket, tenant=job.tenant):
+                logger.error("a record names a result that is not its own", job_id=job.id)
+                raise ItemFailed(SpecForged.code, "The job's record names a result that is not its own.")
+            ending = PurePosixPath(artifact.filename).suffix
+            if artifact.part == "image":
+                ending = part_ending(self._source, ending.lstrip("."))
+            to = self._output(artifact.part, ending, job.options.suffix)
+            metadata = {
+                SHA256_METADATA: artifact.sha256,
+                IDENTITY_METADATA: made_of,
+                BATCH_METADATA: self.batch.id,
+            }
+            self._copy_once(artifact, to, metadata)
+            files.append(OutputFile(part=artifact.part, key=to.key, sha256=artifact.sha256, bytes=artifact.size))
+        return tuple(reversed(files))
+
+    def _copy_once(self, artifact: Artifact, to: ObjectRef, metadata: dict[str, str]) -> None:
+        blobs = self.place.blobs
+        try:
+            try:
+                there = blobs.head(to)
+            except ObjectMissing:
+                there = blobs.copy(artifact.ref, to, content_type=artifact.content_type, metadata=metadata)
+        except StorageUnavailable:
+            raise
+        except ObjectMissing as err:
+            raise ItemFailed("output_denied", "The output bucket does not exist, or the result was removed.") from err
+        except ObjectError as err:
+            raise ItemFailed("output_denied", "The storage does not let us write under the output prefix.") from err
+        same = {name: there.metadata.get(name) for name in (IDENTITY_METADATA, SHA256_METADATA)}
+        # Made from the same by the same, and yet other bytes: what is there stays as well.
+        if same != {name: metadata[name] for name in same} or there.size != artifact.size:
+            raise _occupied(to)
+
+    def _settled(self, state: ItemState, job: Job | None = None, **words: Any) -> Settled:
+        entry = self.entry
+        row = Row(
+            number=self.number + 1,
+            source=entry.source.uri if entry.source is not None else entry.line or "(empty)",
+            status=Status(str(state)),
+            **({"version": entry.version_id, "source_sha256": entry.sha256} | words),
+        )
+        result = job.result if job is not None else None
+        return Settled(
+            item=self.number,
+            state=state,
+            row=row_text(row),
+            gpu_s=_device_s(result) if result else 0.0,
+            megapixels=result.metrics.get("megapixels", 0.0) if result else 0.0,
+            job=job.id if job is not None else None,
+        )
+
+
+def row_text(row: Row) -> str:
+    """As it is kept until its part is in storage: without what is not known, since the memory is Redis'."""
+    words = {name: value for name, value in to_words(row).items() if value not in (None, [], {}, "")}
+    return json.dumps(words, ensure_ascii=False, separators=(",", ":"))
+
+
+def _device_s(result: Result) -> float:
+    return sum(result.metrics.get(name, 0.0) for name in DEVICE_STAGES)
+
+
+def _occupied(to: ObjectRef) -> ItemFailed:
+    return ItemFailed("output_exists", f"{to.uri} is there already and is another result: nothing is overwritten.")
+
+
+def _sentence(err: InvalidRequest) -> str:
+    return f"{err.detail[:1].upper()}{err.detail[1:]}."
