@@ -10,9 +10,10 @@ from fastapi import FastAPI
 
 from api.app import create_app
 from api.settings import ApiSettings
-from api.strangers import is_loopback
 from jobs import logs
 from jobs.blobs import BlobStore
+from jobs.errors import NotSetUp, StoreUnavailable
+from jobs.signing import require_secret
 from jobs.store import JobStore
 
 logger = structlog.get_logger(__name__)
@@ -22,27 +23,55 @@ GRACE_S = 10
 
 
 def app(settings: ApiSettings | None = None) -> FastAPI:
-    """The application over real clients, settings from the environment unless given."""
+    """The application over real clients, settings from the environment unless given.
+
+    Raises:
+        NotSetUp: there is no secret to sign jobs with.
+    """
     chosen = settings or ApiSettings()
+    require_secret(chosen)
     return create_app(JobStore.connect(chosen), BlobStore.connect(chosen), chosen)
 
 
 def serve(settings: ApiSettings) -> None:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        NotSetUp: there is no secret to sign jobs with, or nobody has a key where callers need one.
+    """
     logs.configure(service="api")
-    if not is_loopback(settings.api_host):
-        logger.warning("there are no keys: whoever reaches this address may submit jobs", host=settings.api_host)
+    application = app(settings)
+    if settings.needs_keys:
+        _look_for_keys(application.state.service.store, settings.api_host)
+    else:
+        logger.info("no key is needed: only this machine can reach the API", host=settings.api_host)
     config = uvicorn.Config(
-        app(settings),
+        application,
         host=settings.api_host,
         port=settings.api_port,
         log_config=None,
         # Addresses of callers and of signed results stay out of the log; errors are logged where they happen.
         access_log=False,
+        # Who called from where is used for nothing.
+        proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
     )
     _Server(config).run()
+
+
+def _look_for_keys(store: JobStore, host: str) -> None:
+    try:
+        if store.keys.any_active():
+            return
+    except StoreUnavailable as err:
+        # It comes up later; until then every call that needs a key is answered 503.
+        logger.warning("not known whether anybody has a key", error=str(err))
+        return
+    raise NotSetUp(
+        f"callers need a key on {host}, and there is none yet. Make one: `photomend tenants create NAME`, then"
+        " `photomend keys create --tenant NAME`; or listen on 127.0.0.1, where none is needed"
+    )
 
 
 class _Server(uvicorn.Server):

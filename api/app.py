@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
-from fastapi.responses import RedirectResponse
 
-from api import docs, health, openapi, problems, routes
+from api import batches, docs, health, hooks, openapi, page, problems, reviewing, routes, submitting
+from api.bodies import BodyDoor
+from api.keys import Callers
 from api.service import Service
 from api.settings import ApiSettings
 from api.strangers import Doorkeeper, is_loopback
+from api.tracing import Tracing
+from api.uploads import MULTIPART_SLACK
 from jobs.blobs import BlobStore
 from jobs.store import JobStore
 
@@ -28,16 +31,23 @@ def create_app(store: JobStore, blobs: BlobStore, settings: ApiSettings) -> Fast
         # /v1/jobs/ is not /v1/jobs: a redirect would lose the body of a submit.
         redirect_slashes=False,
     )
-    app.state.service = Service(store=store, blobs=blobs, settings=settings)
-    app.add_api_route("/", _landing, include_in_schema=False)
-    routers = (routes.router, health.router, docs.router)
+    callers = Callers(store.keys, need_key=settings.needs_keys)
+    app.state.service = Service(store=store, blobs=blobs, settings=settings, callers=callers)
+    routers = (
+        submitting.router,
+        routes.router,
+        reviewing.router,
+        batches.router,
+        hooks.router,
+        health.router,
+        docs.router,
+        page.router,
+    )
     problems.install(app, known=[*app.routes, *(route for router in routers for route in router.routes)])
     for router in routers:
         app.include_router(router)
     openapi.install(app)
     app.add_middleware(Doorkeeper, guards_host=is_loopback(settings.api_host), allow_hosts=settings.api_allow_hosts)
+    app.add_middleware(BodyDoor, limit=settings.max_upload_bytes + MULTIPART_SLACK)
+    app.add_middleware(Tracing)
     return app
-
-
-def _landing() -> RedirectResponse:
-    return RedirectResponse("/docs", status_code=307)

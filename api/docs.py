@@ -15,16 +15,27 @@ router = APIRouter()
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
 _STYLE = """
-:root { color-scheme: light dark; --line: #8884; --soft: #8881 }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+:root { color-scheme: light dark; --paper: #faf8f5; --ink: #221d19; --line: #ddd5cc; --soft: #f1ece6; --link: #9c4716 }
+@media (prefers-color-scheme: dark) {
+  :root { --paper: #161311; --ink: #f1ece6; --line: #3d3731; --soft: #231f1b; --link: #f2a674 }
+}
+body { font: 16px/1.5 system-ui, sans-serif; background: var(--paper); color: var(--ink); margin: 0 }
+main { max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
 h1 { margin-bottom: 0 }
+a { color: var(--link) }
+:focus-visible { outline: 3px solid var(--link); outline-offset: 2px }
 h2 { margin-top: 2.5rem; border-top: 1px solid var(--line); padding-top: 1rem }
 code, pre { font: 14px/1.45 ui-monospace, monospace }
-pre { background: var(--soft); padding: .7rem; overflow-x: auto; border-radius: 6px }
+pre { background: var(--soft); padding: .7rem; white-space: pre-wrap; border-radius: 6px }
+code, pre, td { overflow-wrap: anywhere }
 table { border-collapse: collapse; width: 100% }
 td, th { text-align: left; vertical-align: top; padding: .3rem .6rem .3rem 0; border-bottom: 1px solid var(--line) }
 details { border: 1px solid var(--line); border-radius: 6px; padding: .4rem .8rem; margin: .5rem 0 }
 summary { cursor: pointer }
+@media (max-width: 40rem) {
+  tr, td, th { display: block; border: 0; padding: 0 }
+  tr { border-bottom: 1px solid var(--line); padding: .4rem 0 }
+}
 summary b { display: inline-block; min-width: 4.5rem }
 """
 _CURL = """# a picture in your bucket
@@ -32,6 +43,8 @@ curl -sS -X POST {base}/v1/jobs -H 'Content-Type: application/json' \\
   -d '{{"input": "s3://photos/wedding.tif", "options": {{"scale": 2}}}}'
 # a file
 curl -sS {base}/v1/jobs -F file=@old.jpg -F scale=2
+# only find its faces, so that you can choose among them
+curl -sS {base}/v1/detect -F file=@group.jpg -F outputs=image,provenance
 # watch it, then fetch it
 curl -sSN {base}/v1/jobs/JOB/events
 curl -sSL {base}/v1/jobs/JOB/result -o restored.jpg"""
@@ -41,7 +54,7 @@ curl -sSL {base}/v1/jobs/JOB/result -o restored.jpg"""
 def documentation(request: Request) -> HTMLResponse:
     """Every call, option and error, as the OpenAPI document has them."""
     page = render(request.app.openapi(), base=str(request.base_url).rstrip("/"))
-    return HTMLResponse(page, headers={"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff"})
+    return HTMLResponse(page, headers={"Content-Security-Policy": _POLICY})
 
 
 def render(document: dict[str, Any], *, base: str) -> str:
@@ -54,10 +67,11 @@ def render(document: dict[str, Any], *, base: str) -> str:
     ]
     options = document["components"]["schemas"]["JobRequest"]["properties"]["options"]["properties"]
     return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>photomend API</title><style>{_STYLE}</style>"
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>photomend API</title>"
+        f"<meta name=viewport content='width=device-width, initial-scale=1'><style>{_STYLE}</style><main>"
         f"<h1>photomend API</h1><p>Version {escape(info['version'])} · <a href=/openapi.json>OpenAPI</a></p>"
         f"<p>{escape(info['description'])}</p><h2>In short</h2><pre>{escape(_CURL.format(base=base))}</pre>"
-        f"<h2>Calls</h2>{''.join(calls)}<h2>Options</h2>{_options(options)}<h2>Errors</h2>{_errors()}</html>"
+        f"<h2>Calls</h2>{''.join(calls)}<h2>Options</h2>{_options(options)}<h2>Errors</h2>{_errors()}</main></html>"
     )
 
 
@@ -129,7 +143,9 @@ def _options(options: dict[str, Any]) -> str:
 
 def _values(schema: dict[str, Any]) -> str:
     if "anyOf" in schema and "type" not in schema:
-        return _values(schema["anyOf"][0])
+        return " or ".join(_values(one) for one in schema["anyOf"] if one.get("type") != "null")
+    if "description" in schema:
+        return str(schema["description"])
     words = schema.get("enum") or schema.get("items", {}).get("enum")
     if words:
         return ", ".join(map(str, words))

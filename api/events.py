@@ -2,7 +2,8 @@
 
 Each event's id is the record's revision, so a reader that lost the connection says Last-Event-ID and misses nothing:
 every event tells the whole state, not a difference. Silence is broken by comments, so that proxies keep the
-connection. The store is polled; a job that does not change is asked about less and less often.
+connection. The store is polled; a job that does not change is asked about less and less often. A stream ends within
+seconds of the revocation of its reader's key; whoever comes back with it hears 401.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Annotated, Any
 
 import structlog
+from fastapi import Header
+from pydantic import BeforeValidator, Field
 from starlette.concurrency import run_in_threadpool
 
-from api.service import Service
+from api.service import Service, StillWelcome
 from jobs.errors import JobNotFound, StoreUnavailable
 from jobs.model import Job, JobId, TenantId
 from jobs.states import TERMINAL
@@ -32,8 +35,21 @@ SLOWEST = 4
 View = Callable[[Job], dict[str, Any]]
 
 
+def _digits(said: object) -> object:
+    """As we wrote it: pydantic takes "+0.0" for a whole number, too."""
+    if isinstance(said, str) and not (said.isascii() and said.isdigit()):
+        raise ValueError("must be the id of an event, a whole number")
+    return said
+
+
+LastEventId = Annotated[
+    Annotated[int, Field(ge=0), BeforeValidator(_digits)] | None,
+    Header(description="The id of the last event that you have seen"),
+]
+
+
 async def stream(
-    service: Service, tenant: TenantId, job: Job, *, view: View, last_seen: int | None
+    service: Service, tenant: TenantId, job: Job, *, view: View, last_seen: int | None, welcome: StillWelcome
 ) -> AsyncIterator[str]:
     """The events of ``job`` from the state that the reader has not seen yet, as text/event-stream."""
     yield f"retry: {RETRY_MS}\n\n"
@@ -50,6 +66,8 @@ async def stream(
             spoke = clock()
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, service.settings.events_poll_s * SLOWEST)
+        if not await welcome():
+            return
         latest = await run_in_threadpool(read, service, tenant, job.id)
         if latest is None:
             return

@@ -5,12 +5,56 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from jobs.faces import FACE_ID, FACE_WORDS, FARTHEST_PX, MAX_CHOSEN
+from jobs.kinds import DETECT_OPTIONS, DETECT_OUTPUTS
 from jobs.options import BIT_DEPTHS, CHOICES, FLOATS, INTS, MAX_SUFFIX, OPTIONAL, OUTPUTS, RANGES, TILE_PX, JobOptions
+
+_NUMBER = {"type": "number", "minimum": -FARTHEST_PX, "maximum": FARTHEST_PX}
+_FACES = {
+    "anyOf": [
+        {"type": "string", "enum": list(FACE_WORDS)},
+        {
+            "type": "array",
+            "description": "Ids from a detection, and boxes x0, y0, x1, y1 in px of the input",
+            "minItems": 1,
+            "maxItems": MAX_CHOSEN,
+            "items": {
+                "anyOf": [
+                    {"type": "string", "pattern": f"^{FACE_ID}$"},
+                    {"type": "array", "items": _NUMBER, "minItems": 4, "maxItems": 4},
+                ]
+            },
+        },
+    ]
+}
+#: Options whose values are more than one word or number.
+_OWN: dict[str, dict[str, Any]] = {
+    "faces": _FACES,
+    "bit_depth": {"enum": [*BIT_DEPTHS, 8, 16]},
+    "outputs": {
+        "type": "array",
+        "items": {"type": "string", "enum": list(OUTPUTS)},
+        "minItems": 1,
+        "uniqueItems": True,
+    },
+}
 
 
 def options_schema() -> dict[str, Any]:
     """What a job's ``options`` may hold."""
-    properties = {f.name: _option_schema(f.name, f.default) for f in dataclasses.fields(JobOptions)}
+    return _schema({f.name: _option_schema(f.name, f.default) for f in dataclasses.fields(JobOptions)})
+
+
+def detect_options_schema() -> dict[str, Any]:
+    """What the ``options`` of a job that only finds faces may hold: others at their defaults are taken, too."""
+    properties = {
+        f.name: _option_schema(f.name, f.default) for f in dataclasses.fields(JobOptions) if f.name in DETECT_OPTIONS
+    }
+    outputs = {"items": {"type": "string", "enum": list(DETECT_OUTPUTS)}, "default": ["provenance"]}
+    return _schema(properties | {"outputs": properties["outputs"] | outputs})
+
+
+def _schema(properties: dict[str, Any]) -> dict[str, Any]:
     return {
         "type": "object",
         "title": "Options",
@@ -26,17 +70,10 @@ def _option_schema(name: str, default: Any) -> dict[str, Any]:
         schema = {"type": "integer" if name in INTS else "number"}
     elif isinstance(default, bool):
         schema = {"type": "boolean"}
-    elif name == "outputs":
-        schema = {
-            "type": "array",
-            "items": {"type": "string", "enum": list(OUTPUTS)},
-            "minItems": 1,
-            "uniqueItems": True,
-        }
-    if name in CHOICES:
+    elif name in _OWN:
+        schema = dict(_OWN[name])
+    elif name in CHOICES:
         schema["enum"] = list(CHOICES[name])
-    if name == "bit_depth":
-        schema = {"enum": [*BIT_DEPTHS, 8, 16]}
     if name in RANGES:
         schema |= dict(zip(("minimum", "maximum"), RANGES[name], strict=True))
     if name == "suffix":

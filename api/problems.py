@@ -7,6 +7,7 @@ tracebacks stay in the log.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Route
 
-from jobs.errors import InvalidRequest, JobsError
+from jobs.errors import DailyQuotaExceeded, InvalidRequest, JobsError, QuotaExceeded
+from jobs.logs import without_secrets
 
 logger = structlog.get_logger(__name__)
 
@@ -52,6 +54,14 @@ TABLE: dict[str, Row] = {
     "callback_refused": _row(
         422, "The callback's URL is not allowed", "Name a public https URL, or ask the operator to allow the host."
     ),
+    "input_refused": _row(
+        422,
+        "The input's URL is not allowed",
+        "Name an s3:// object or an upload; a public URL only where those are allowed.",
+    ),
+    "checksum_mismatch": _row(
+        422, "The file is not the one that input_sha256 names", "Send it again; what arrived has another SHA-256."
+    ),
     "idempotency_mismatch": _row(
         422,
         "The Idempotency-Key was used with another request",
@@ -62,9 +72,28 @@ TABLE: dict[str, Row] = {
         415, "The body's type is not supported", "Send application/json or multipart/form-data."
     ),
     "image_unreadable": _row(
-        415, "The file is not a picture that we read", "Send a JPEG, PNG, TIFF or WebP file that is not empty."
+        415,
+        "The file is not a picture that we read",
+        "Send a JPEG, PNG, TIFF, WebP, GIF or AVIF.",
+    ),
+    "manifest_invalid": _row(
+        422,
+        "The batch's manifest cannot be used",
+        "Name an object that is there, and its format: csv, inventory, jsonl.",
     ),
     # who asks
+    "unauthorized": _row(
+        401, "No valid key was shown", "Send Authorization: Bearer and a key; the operator makes one for you."
+    ),
+    "input_denied": _row(
+        403,
+        "The input may not be read",
+        "Name an object that you may read, or ask the operator to open its place.",
+    ),
+    "output_denied": _row(
+        403, "Results may not be delivered there", "Name a place that the operator opened to your batches."
+    ),
+    "missing_scope": _row(403, "The key may not do this", "Use a key that has the scope, or ask the operator for one."),
     "foreign_origin": _row(
         403,
         "A web page of another site may not do this",
@@ -79,25 +108,39 @@ TABLE: dict[str, Row] = {
     "not_found": _row(404, "There is nothing at this address", "See /docs for the calls that exist."),
     "method_not_allowed": _row(405, "The address does not answer this method", "Use a method that Allow names."),
     "job_not_found": _row(404, "There is no such job", "Check the id; records of old jobs are removed after a while."),
+    "batch_not_found": _row(404, "There is no such batch", "GET /v1/batches lists yours."),
     "upload_not_found": _row(404, "There is no such upload", "Uploads expire; create a new one by POST /v1/uploads."),
     "part_not_found": _row(404, "The job has no such result", "Ask for a part that the job's output names."),
+    "key_not_found": _row(404, "There is no such key", "GET /v1/keys lists yours."),
+    "tenant_not_found": _row(404, "There is no such tenant", "Ask the operator to set it up."),
     # the state of things
+    "too_many_keys": _row(409, "There are two active keys for these scopes", "Revoke one of them first."),
     "illegal_state": _row(409, "The job's state does not allow this", "Read the job and decide by its status."),
     "fenced": _row(409, "Another attempt owns the job", "Read the job and decide by its status."),
     "result_not_ready": _row(409, "The job has no result yet", "Wait until its status is succeeded."),
     "job_failed": _row(409, "The job failed and has no result", "Read the job's error, correct it and submit again."),
     "job_canceled": _row(409, "The job was canceled and has no result", "Submit it again if you want a result."),
     "result_expired": _row(410, "The job's results have been removed", "Submit the picture again."),
+    "rate_limited": _row(429, "Too many requests", "Wait as long as Retry-After says; RateLimit tells what is left."),
     "quota_exceeded": _row(429, "Too many unfinished jobs", "Wait until some of your jobs have finished."),
     # ours
-    "internal": _row(500, "Something went wrong on our side", "Try again; if it stays, tell the operator the time."),
+    "internal": _row(
+        500, "Something went wrong on our side", "Try again; if it stays, tell the operator the X-Request-Id."
+    ),
     "unreadable_record": _row(
         500, "The job's record cannot be read", "Try again in a few minutes; if it stays, tell the operator the id."
     ),
+    "spec_forged": _row(
+        500, "The job's record is not what was submitted", "Submit it again, and tell the operator the job's id."
+    ),
     "input_not_found": _row(502, "The storage did not take the file", "Tell the operator: the bucket does not exist."),
-    "input_denied": _row(502, "The storage did not take the file", "Tell the operator: the storage refused us."),
+    "input_unreachable": _row(502, "The picture could not be fetched", "See that its URL answers with the picture."),
     "input_too_many_bytes": _row(413, "The input file is larger than allowed", "Send a smaller file."),
     "input_changed": _row(409, "The input changed after it was submitted", "Submit it again."),
+    "daily_quota_exceeded": _row(
+        429, "The day's quota is used up", "The day ends at 00:00 UTC; Retry-After says in how many seconds."
+    ),
+    "overloaded": _row(503, "There is too much work at the moment", "Submit again as late as Retry-After says."),
     "store_unavailable": _row(503, "The job store is not available at the moment", "Try again in a few seconds."),
     "storage_unavailable": _row(503, "The storage is not available at the moment", "Try again in a few seconds."),
     "not_ready": _row(503, "A service that we need does not answer", "Try again in a few seconds; see checks."),
@@ -149,7 +192,8 @@ def response(problem: Problem, *, instance: str | None = None) -> JSONResponse:
     """``problem`` as it goes over the wire."""
     content = body(problem.code, problem.detail, pointer=problem.pointer, **problem.more)
     if instance is not None:
-        content["instance"] = instance
+        # Callers put keys into addresses by mistake, and errors into their own logs.
+        content["instance"] = without_secrets(instance)
     headers = {"Cache-Control": "no-store"} | problem.headers
     if content["status"] in {429, 503}:
         headers.setdefault("Retry-After", str(RETRY_AFTER_S))
@@ -160,7 +204,13 @@ def from_jobs_error(error: JobsError) -> Problem:
     """The problem that a contract error is told as: its own detail only where that was written for the caller."""
     if isinstance(error, InvalidRequest):
         return Problem(error.code, f"{error.detail[:1].upper()}{error.detail[1:]}.", pointer=error.pointer)
-    return Problem(error.code if error.code in TABLE else "internal")
+    headers = {}
+    if isinstance(error, QuotaExceeded) and error.retry_after_s is not None:
+        headers["Retry-After"] = str(math.ceil(error.retry_after_s))
+    detail = None
+    if isinstance(error, DailyQuotaExceeded):
+        detail = f"You may have {error}. The day ends at 00:00 UTC; Retry-After says in how many seconds."
+    return Problem(error.code if error.code in TABLE else "internal", detail, headers=headers)
 
 
 def from_validation(errors: list[Any]) -> Problem:
@@ -179,13 +229,12 @@ def from_validation(errors: list[Any]) -> Problem:
 
 
 def install(app: FastAPI, known: Sequence[BaseRoute]) -> None:
-    """Make every error of ``app``, whose routes are ``known``, a problem: ours, the framework's, the unforeseen."""
+    """Make errors of ``app``, whose routes are ``known``, problems: ours, the framework's. ``tracing`` has the rest."""
 
     async def answer(request: Request, error: Exception) -> JSONResponse:
-        # After an unforeseen one the framework logs the traceback; the caller gets none of it.
         return response(_problem_of(error, request.url.path, known), instance=request.url.path)
 
-    for kind in (Problem, JobsError, RequestValidationError, HTTPException, Exception):
+    for kind in (Problem, JobsError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, answer)
 
 

@@ -1,7 +1,8 @@
-"""The calls. Each handler reads its words, asks the store, and says the answer; decisions are made elsewhere."""
+"""The calls but those that submit. Each handler reads its words, asks the store, and says the answer."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
@@ -9,110 +10,31 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response, Streamin
 from starlette.concurrency import run_in_threadpool
 
 from api import events, problems, submission, uploads, waiting
-from api.openapi import EVENTS_EXAMPLE, SUBMIT_BODY, header, text_response
+from api.events import LastEventId
+from api.moments import moment
+from api.openapi import events_response, header, json_body
 from api.openapi import problems as errors
 from api.problems import Problem
-from api.results import result_url
+from api.requests import UploadRequest
+from api.results import result_place
 from api.schemas import (
+    CallbacksView,
     JobPage,
-    JobRequest,
     JobView,
     ListQuery,
     ModelsView,
+    ResultPlace,
     ResultQuery,
-    UploadRequest,
     UploadView,
-    Wishes,
 )
-from api.service import Here, Id, Service, Tenant
-from api.views import etag, fleet, job_view, upload_view
+from api.service import Here, Id, Service, Tenant, is_welcome
+from api.submitting import BODY_ERRORS, ETAG, POLL_AFTER_S, Prefer
+from api.views import callbacks_view, etag, fleet, job_view, upload_view
 from jobs.errors import IllegalMove
-from jobs.model import Job
+from jobs.model import Decision, Job
 from jobs.states import TERMINAL, JobState
-from jobs.store import Submitted
 
 router = APIRouter()
-
-#: Seconds after which a look at an unfinished job is worth it.
-POLL_AFTER_S = 1
-
-Prefer = Annotated[
-    str | None, Header(description="wait=N: answer when the job has ended, or after N seconds (60 at most)")
-]
-_ETAG = {"ETag": header("The record's revision", '"7"')}
-_BODY_ERRORS = ("malformed_body", "body_too_large", "unsupported_media_type", "invalid_request")
-_SUBMIT_ERRORS = (
-    *_BODY_ERRORS, "image_unreadable", "invalid_option", "callback_refused", "invalid_idempotency_key",
-    "idempotency_mismatch", "upload_not_found", "quota_exceeded", "store_unavailable", "storage_unavailable",
-)  # fmt: skip
-
-
-@router.post(
-    "/v1/jobs",
-    tags=["jobs"],
-    status_code=202,
-    summary="Submit a picture",
-    response_model=JobView,
-    responses=errors(*_SUBMIT_ERRORS)
-    | {
-        202: {
-            "description": "The job is stored and will be done",
-            "headers": {
-                "Location": header("The job", "/v1/jobs/job_…"),
-                "Retry-After": header("Seconds until a look is worth it", "1"),
-                "Idempotent-Replayed": header("There when an earlier submit with this key is answered again", "true"),
-                **_ETAG,
-            },
-        },
-        200: {
-            "description": "The job has ended already: it is an earlier submit's, or was done within Prefer: wait",
-            "model": JobView,
-            "headers": _ETAG,
-        },
-    },
-    openapi_extra=SUBMIT_BODY,
-)
-async def submit(
-    request: Request,
-    service: Here,
-    tenant: Tenant,
-    idempotency_key: Annotated[
-        str | None, Header(description="Your name for this request; repeats are answered with the same job")
-    ] = None,
-    prefer: Prefer = None,
-) -> Response:
-    """A JSON body names a picture in storage, a multipart body brings it. Answers once the job is stored safely."""
-    key = submission.idempotency_key(idempotency_key)
-    if uploads.media_type(request) == "multipart/form-data":
-        submitted = await _submit_form(request, service, tenant, key)
-    else:
-        words = await uploads.read_json(request, service.settings.max_json_bytes)
-        said = submission.checked(JobRequest, words)
-        submitted = await run_in_threadpool(submission.submit_stored, service, tenant, said, key)
-    seconds = waiting.wait_s(prefer)
-    job = await waiting.until_ended(service, tenant, submitted.job, seconds=seconds)
-    return _accepted(job, replayed=submitted.replayed, headers=waiting.applied(seconds))
-
-
-async def _submit_form(request: Request, service: Service, tenant: Tenant, key: str | None) -> Submitted:
-    limit = service.settings.max_upload_bytes
-    form = await uploads.read_form(request, limit)
-    try:
-        said = submission.checked(Wishes, uploads.wishes_from_form(form))
-        file = await run_in_threadpool(uploads.received_file, form, limit)
-        return await run_in_threadpool(submission.submit_file, service, tenant, said, file, key)
-    finally:
-        await form.close()
-
-
-def _accepted(job: Job, *, replayed: bool, headers: dict[str, str]) -> Response:
-    has_ended = job.state in TERMINAL
-    headers = headers | {"Location": f"/v1/jobs/{job.id}", "ETag": etag(job)}
-    if not has_ended:
-        headers["Retry-After"] = str(POLL_AFTER_S)
-    if replayed:
-        headers["Idempotent-Replayed"] = "true"
-    return JSONResponse(job_view(job), status_code=200 if has_ended else 202, headers=headers)
 
 
 @router.get(
@@ -125,7 +47,18 @@ def _accepted(job: Job, *, replayed: bool, headers: dict[str, str]) -> Response:
 def list_jobs(service: Here, tenant: Tenant, query: Annotated[ListQuery, Query()]) -> Response:
     """A page of jobs; next_cursor leads to the next one and is null on the last."""
     state = None if query.status is None else JobState(query.status)
-    page = service.store.list(tenant, cursor=query.cursor, limit=query.limit, state=state)
+    review = query.review if query.review in {None, "pending"} else Decision(query.review)
+    after, before = (None if text is None else moment(text) for text in (query.created_after, query.created_before))
+    page = service.store.list(
+        tenant,
+        cursor=query.cursor,
+        limit=query.limit,
+        state=state,
+        review=review,
+        created_after=after,
+        created_before=before,
+        batch=query.batch,
+    )
     return JSONResponse({"jobs": [job_view(job) for job in page.jobs], "next_cursor": page.next_cursor})
 
 
@@ -138,22 +71,24 @@ def list_jobs(service: Here, tenant: Tenant, query: Annotated[ListQuery, Query()
     | {
         200: {
             "description": "The job as it is now",
-            "headers": {**_ETAG, "Retry-After": header("Unfinished only", "1")},
+            "headers": {**ETAG, "Retry-After": header("Unfinished only", "1")},
         },
         304: {"description": "Nothing has changed since the ETag in If-None-Match"},
     },
 )
 async def get_job(
+    request: Request,
     service: Here,
     tenant: Tenant,
     job_id: Id,
+    *,
     if_none_match: Annotated[str | None, Header(description="ETag of an earlier answer")] = None,
     prefer: Prefer = None,
 ) -> Response:
     """The job's record: status, progress, and once it has ended the output or the error."""
     job = await run_in_threadpool(service.store.get, job_id, tenant=tenant)
     seconds = waiting.wait_s(prefer)
-    job = await waiting.until_ended(service, tenant, job, seconds=seconds)
+    job = await waiting.until_ended(service, tenant, job, seconds=seconds, welcome=partial(is_welcome, request, tenant))
     return _told(job, if_none_match, waiting.applied(seconds))
 
 
@@ -172,7 +107,7 @@ def _told(job: Job, if_none_match: str | None, headers: dict[str, str]) -> Respo
     tags=["jobs"],
     summary="Cancel a job",
     response_model=JobView,
-    responses=errors("job_not_found", "store_unavailable") | {200: {"description": "The job", "headers": _ETAG}},
+    responses=errors("job_not_found", "store_unavailable") | {200: {"description": "The job", "headers": ETAG}},
 )
 def cancel_job(service: Here, tenant: Tenant, job_id: Id) -> Response:
     """A waiting job ends at once, a running one within seconds (cancel_requested); a finished one stays as it is."""
@@ -207,13 +142,31 @@ def delete_job(service: Here, tenant: Tenant, job_id: Id) -> Response:
         "job_not_found", "part_not_found", "result_not_ready", "job_failed", "job_canceled", "result_expired",
         "invalid_request", "store_unavailable",
     )
-    | {303: {"description": "The file is there", "headers": {"Location": header("Presigned URL", "https://…")}}},
+    | {
+        303: {"description": "The file is there", "headers": {"Location": header("Presigned URL", "https://…")}},
+        200: {
+            "description": "For Accept: application/json, where the file is",
+            "model": ResultPlace,
+        },
+    },
 )  # fmt: skip
-def get_result(service: Here, tenant: Tenant, job_id: Id, query: Annotated[ResultQuery, Query()]) -> Response:
+def get_result(
+    service: Here,
+    tenant: Tenant,
+    job_id: Id,
+    query: Annotated[ResultQuery, Query()],
+    accept: Annotated[
+        str | None, Header(description="application/json to be told the URL in place of the redirect")
+    ] = None,
+) -> Response:
     """Redirects to a presigned URL that works for a quarter of an hour. Don't send your key there."""
     job = service.store.get(job_id, tenant=tenant)
-    url = result_url(service, job, query.part)
-    return RedirectResponse(url, status_code=303, headers={"Cache-Control": "no-store"})
+    place = result_place(service, job, query.part)
+    headers = {"Cache-Control": "no-store", "Vary": "Accept"}
+    # A list of types is a browser's or a client's own; who wants to be told says just that.
+    if (accept or "").strip().lower() == "application/json":
+        return JSONResponse(place.model_dump(), headers=headers)
+    return RedirectResponse(place.url, status_code=303, headers=headers)
 
 
 @router.get(
@@ -223,25 +176,57 @@ def get_result(service: Here, tenant: Tenant, job_id: Id, query: Annotated[Resul
     summary="Watch a job",
     responses=errors("job_not_found", "invalid_request", "store_unavailable")
     | {
-        200: text_response("progress events, then one end event with the whole job", events.MEDIA_TYPE, EVENTS_EXAMPLE),
+        200: events_response("progress events, then one end event with the whole job"),
         204: {"description": "Last-Event-ID is the end already: nothing more will come"},
     },
 )
 def get_events(
+    request: Request,
     service: Here,
     tenant: Tenant,
     job_id: Id,
-    last_event_id: Annotated[
-        int | None, Header(ge=0, description="The id of the last event that you have seen")
-    ] = None,
+    last_event_id: LastEventId = None,
 ) -> Response:
-    """Server-sent events: progress whenever the record changes, end when the job has ended."""
+    """Server-sent events: progress whenever the record changes, end when the job has ended, or the key is revoked."""
     job = service.store.get(job_id, tenant=tenant)
     if job.state in TERMINAL and job.revision == last_event_id:
         # EventSource connects again after every end of stream, until it is told that there is no content.
         return Response(status_code=204)
-    stream = events.stream(service, tenant, job, view=job_view, last_seen=last_event_id)
+    welcome = partial(is_welcome, request, tenant)
+    stream = events.stream(service, tenant, job, view=job_view, last_seen=last_event_id, welcome=welcome)
     return StreamingResponse(stream, media_type=events.MEDIA_TYPE, headers=events.HEADERS)
+
+
+@router.get(
+    "/v1/jobs/{job_id}/callbacks",
+    tags=["jobs"],
+    summary="See what became of a job's callbacks",
+    response_model=CallbacksView,
+    responses=errors("job_not_found", "store_unavailable"),
+)
+def get_callbacks(service: Here, tenant: Tenant, job_id: Id) -> dict[str, Any]:
+    """Each event that has happened and was asked for: attempts, last error, when it is tried again."""
+    return callbacks_view(service.store.callbacks(job_id, tenant=tenant))
+
+
+@router.post(
+    "/v1/jobs/{job_id}/callbacks/replay",
+    tags=["jobs"],
+    status_code=202,
+    summary="Send a job's callbacks again",
+    response_model=CallbacksView,
+    responses=errors("job_not_found", "illegal_state", "store_unavailable")
+    | {202: {"description": "They are sent as soon as a sender is free"}},
+)
+def replay_callbacks(service: Here, tenant: Tenant, job_id: Id) -> Response:
+    """Every event so far, delivered or not, once more under its own webhook-id; a 410 of the endpoint is forgotten."""
+    told = service.store.callbacks(job_id, tenant=tenant)
+    if not told:
+        detail = "There is nothing to send again: no callback was asked for, or none of its events has happened."
+        raise Problem("illegal_state", detail)
+    service.store.replay_callbacks([record.id for record in told])
+    again = callbacks_view(service.store.callbacks(job_id, tenant=tenant))
+    return JSONResponse(again, status_code=202)
 
 
 @router.post(
@@ -250,13 +235,8 @@ def get_events(
     status_code=201,
     summary="Get a place to upload to",
     response_model=UploadView,
-    responses=errors(*_BODY_ERRORS, "store_unavailable"),
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/UploadRequest"}}},
-        }
-    },
+    responses=errors(*BODY_ERRORS, "daily_quota_exceeded", "store_unavailable"),
+    openapi_extra=json_body(UploadRequest),
 )
 async def create_upload(request: Request, service: Here, tenant: Tenant) -> Response:
     """A presigned PUT for one file of this type and size; then submit its upload_id. Unused uploads expire."""
@@ -267,7 +247,7 @@ async def create_upload(request: Request, service: Here, tenant: Tenant) -> Resp
 
 def _register(service: Service, tenant: Tenant, said: UploadRequest) -> Response:
     upload = submission.new_upload(
-        service, tenant, content_type=said.content_type, size=said.size, filename=said.filename
+        service, tenant, content_type=said.content_type, size=said.size, filename=said.filename, sha256=said.sha256
     )
     upload = service.store.register_upload(upload)
     return JSONResponse(upload_view(service, upload), status_code=201, headers={"Cache-Control": "no-store"})
@@ -280,8 +260,8 @@ def _register(service: Service, tenant: Tenant, said: UploadRequest) -> Response
     response_model=ModelsView,
     responses=errors("store_unavailable"),
 )
-def get_models(service: Here) -> dict[str, Any]:
-    """What the workers that reported lately have: weights with hash and licence."""
+def get_models(service: Here, tenant: Tenant) -> dict[str, Any]:
+    """What the workers that reported lately have: weights with hash and licence. The same for every tenant."""
     return fleet(service.store.slots())
 
 

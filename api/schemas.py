@@ -1,104 +1,14 @@
-"""The wire bodies: what a caller may say, and what is said back."""
+"""The wire bodies that are said back, and queries; what a caller may send is in ``requests.py``."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from api.examples import EXAMPLE_UPLOAD_ID
-from api.options_schema import options_schema
-
-#: Limits of what a caller may store with a job for itself.
-MAX_METADATA_ENTRIES = 50
-MAX_METADATA_KEY = 64
-MAX_METADATA_VALUE = 512
-#: A result later than the record's life can't be read anyway.
-MAX_DEADLINE_S = 30 * 86400
-
-
-class _Said(BaseModel):
-    """What a caller says: nothing unknown, nothing guessed at."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=MAX_METADATA_KEY)]
-MetadataValue = Annotated[str, StringConstraints(max_length=MAX_METADATA_VALUE)]
-Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=MAX_METADATA_ENTRIES)]
-Options = Annotated[dict[str, Any], WithJsonSchema(options_schema())]
-
-
-class CallbackSaid(_Said):
-    """Where to tell about the job. Signed by the Standard Webhooks scheme."""
-
-    url: str = Field(description="https; other hosts only where the operator allows them")
-    events: list[Literal["job.started", "job.completed", "job.failed", "job.canceled"]] = Field(
-        default=["job.completed", "job.failed", "job.canceled"], min_length=1
-    )
-
-
-class Wishes(_Said):
-    """Everything about a job but its picture; the ``request`` part of a multipart submit."""
-
-    options: Options = Field(default_factory=dict)
-    priority: Literal["interactive", "batch"] = "interactive"
-    deadline_s: float | None = Field(
-        default=None,
-        gt=0,
-        le=MAX_DEADLINE_S,
-        allow_inf_nan=False,
-        description="Fail if not done this long after submit",
-    )
-    callback: CallbackSaid | None = None
-    metadata: Metadata = Field(default_factory=dict, description="Yours; given back with the job")
-
-    model_config = ConfigDict(
-        extra="forbid", strict=True, json_schema_extra={"examples": [{"options": {"scale": 2, "outputs": ["image"]}}]}
-    )
-
-
-class JobRequest(Wishes):
-    """A job on a picture that lies in storage: exactly one of ``input`` and ``upload_id``."""
-
-    input: str | None = Field(default=None, description="s3://bucket/key")
-    upload_id: str | None = Field(default=None, description="From POST /v1/uploads, after the PUT")
-
-    model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        json_schema_extra={
-            "examples": [
-                {
-                    "input": "s3://photos/1923/wedding.tif",
-                    "options": {"model": "gfpgan-1.4", "scale": 2, "outputs": ["image", "comparison"]},
-                    "callback": {"url": "https://example.com/hooks/photomend"},
-                    "metadata": {"order": "4711"},
-                },
-                {"upload_id": EXAMPLE_UPLOAD_ID},
-            ]
-        },
-    )
-
-    @model_validator(mode="after")
-    def _has_one_picture(self) -> JobRequest:
-        if (self.input is None) == (self.upload_id is None):
-            raise ValueError("say exactly one of input (s3://bucket/key) and upload_id")
-        return self
-
-
-class UploadRequest(_Said):
-    """What will be uploaded."""
-
-    content_type: Literal["image/jpeg", "image/png", "image/tiff", "image/webp"]
-    size: int = Field(gt=0, description="Bytes; the PUT must send exactly as many")
-    filename: str | None = Field(default=None, max_length=1024, description="Results are named after it")
-
-    model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        json_schema_extra={"examples": [{"content_type": "image/jpeg", "size": 482113, "filename": "oma.jpg"}]},
-    )
+from api.examples import EXAMPLE_JOB_ID, EXAMPLE_UPLOAD_ID
+from api.moments import Moment
+from api.requests import Options
 
 
 class UploadView(BaseModel):
@@ -177,10 +87,46 @@ class UrlsView(BaseModel):
     events: str
 
 
+class ReviewView(BaseModel):
+    """Why a person should look at a face."""
+
+    code: Literal["identity", "non_frontal", "tiny", "colour"]
+    reason: str
+
+
+class FaceView(BaseModel):
+    """One candidate that the detector found, and what became of it."""
+
+    id: str = Field(description="Names the face in the option faces; the same in every job on this picture")
+    index: int = Field(description="From left to right, in this job; names the crops, faces/0")
+    box: list[float] = Field(description="x0, y0, x1, y1 in px of the input as seen", min_length=4, max_length=4)
+    landmarks: list[list[float]] = Field(description="Eyes, nose, corners of the mouth: x, y")
+    score: float = Field(description="How sure the detector was, 0 to 1")
+    size_px: float = Field(description="Longer side of the box")
+    status: Literal["restored", "found", "skipped", "rejected", "failed"] = Field(
+        description="found: would be restored (detect); rejected: no face; failed: original pixels kept"
+    )
+    reason: str | None = Field(description="Why it was not restored")
+    yaw_deg: float | None = Field(description="About how far it is turned, positive to the picture's right edge")
+    identity: float | None = Field(description="Likeness to the original, -1 to 1; null = not compared")
+    review: list[ReviewView] = Field(description="Why a person should look at it")
+    seconds: float | None = Field(description="Of the device's time that restoring took")
+
+
+class DecisionView(BaseModel):
+    """What a person decided about a result."""
+
+    decision: Literal["accepted", "rejected"]
+    at: str
+    note: str
+    by: str = Field(description="Who it was, as the caller said")
+
+
 class JobView(BaseModel):
     """A job as its owner sees it."""
 
     id: str
+    kind: Literal["restore", "detect"]
     status: Literal["queued", "processing", "succeeded", "failed", "canceled", "expired"]
     created_at: str = Field(description="RFC 3339, UTC")
     started_at: str | None = Field(description="Of the latest attempt")
@@ -189,7 +135,7 @@ class JobView(BaseModel):
     input: str
     options: Options
     output: OutputView | None
-    faces: list[dict[str, Any]] = Field(description="Box, landmarks, score, size, status and reason of each")
+    faces: list[FaceView] = Field(description="Every candidate, from left to right")
     warnings: list[NoticeView]
     error: FailureView | None
     progress: ProgressView | None
@@ -199,7 +145,19 @@ class JobView(BaseModel):
     model: dict[str, Any] | None = Field(description="name, sha256, engine, precision, tile_px")
     urls: UrlsView
     metadata: dict[str, str]
+    batch: str | None = Field(default=None, description="Of which batch it is an item")
+    review: DecisionView | None = Field(description="The latest decision about the result")
+    reviews: list[DecisionView] = Field(description="All of them, the latest last")
     replay_of: str | None
+
+
+class EventView(BaseModel):
+    """What a progress event's data holds."""
+
+    id: str
+    status: Literal["queued", "processing"]
+    progress: ProgressView | None
+    cancel_requested: bool
 
 
 class JobPage(BaseModel):
@@ -214,9 +172,48 @@ class ListQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    cursor: str | None = Field(default=None, max_length=256, description="next_cursor of the page before")
+    cursor: str | None = Field(default=None, pattern=r"^[0-9]{1,16}$", description="next_cursor of the page before")
     limit: int = Field(default=50, ge=1, le=200)
     status: Literal["queued", "processing", "succeeded", "failed", "canceled", "expired"] | None = None
+    created_after: Moment | None = Field(
+        default=None, description="Submitted then or later; RFC 3339 with a zone", examples=["2026-01-31T00:00:00Z"]
+    )
+    created_before: Moment | None = Field(
+        default=None, description="Submitted before then, so that periods follow on each other without a job twice"
+    )
+    batch: str | None = Field(
+        default=None,
+        pattern="^batch_[0-9a-f]{32}$",
+        description="Only items of this batch that are in flight; the others have rows in its report. Such a page may"
+        " be short and have a next one",
+    )
+    review: Literal["accepted", "rejected", "pending"] | None = Field(
+        default=None,
+        description="By the latest decision; pending: succeeded and not decided. Such a page may be short and have a "
+        "next one",
+    )
+
+
+class ResultPlace(BaseModel):
+    """Where a result is."""
+
+    url: str = Field(description="Presigned; don't send your key there")
+    content_type: str
+    filename: str
+    expires_in_s: int
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "url": "https://storage.example.com/photomend/results/…?X-Amz-Signature=…",
+                    "content_type": "image/tiff",
+                    "filename": "wedding.tif",
+                    "expires_in_s": 900,
+                }
+            ]
+        }
+    )
 
 
 class ResultQuery(BaseModel):
@@ -226,8 +223,8 @@ class ResultQuery(BaseModel):
 
     part: str = Field(
         default="image",
-        pattern=r"^(image|mask|comparison|provenance|faces/[0-9]{1,4})$",
-        description="image, mask, comparison, provenance or faces/N",
+        pattern=r"^(image|mask|comparison|provenance|faces/[0-9]{1,4}(-before)?|input)$",
+        description="image, mask, comparison, provenance, faces/N, faces/N-before, or input: the picture as submitted",
     )
 
 
@@ -267,6 +264,76 @@ class ModelsView(BaseModel):
             ]
         }
     )
+
+
+class CallbackView(BaseModel):
+    """One event of a job, and how the telling of it went."""
+
+    id: str = Field(description="The webhook-id that the receiver sees, the same over all attempts and replays")
+    event: Literal["job.started", "job.completed", "job.failed", "job.canceled"]
+    url: str
+    status: Literal["waiting", "delivered", "undelivered"] = Field(description="undelivered: given up, until a replay")
+    attempts: int
+    occurred_at: str
+    next_attempt_at: str | None = Field(
+        default=None, description="waiting only; what is on its way just now comes again then"
+    )
+    delivered_at: str | None = None
+    last_error: str | None = None
+
+
+class CallbacksView(BaseModel):
+    """A job's callbacks, in the order of its life."""
+
+    callbacks: list[CallbackView]
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "callbacks": [
+                        {
+                            "id": EXAMPLE_JOB_ID.replace("job_", "msg_") + "_completed",
+                            "event": "job.completed",
+                            "url": "https://example.com/hooks/photomend",
+                            "status": "waiting",
+                            "attempts": 2,
+                            "occurred_at": "2026-01-31T12:00:12.900Z",
+                            "next_attempt_at": "2026-01-31T12:05:18.204Z",
+                            "delivered_at": None,
+                            "last_error": "HTTP 503",
+                        }
+                    ]
+                }
+            ]
+        }
+    )
+
+
+class CallbackTestView(BaseModel):
+    """What came of a test delivery."""
+
+    id: str = Field(description="Its webhook-id")
+    delivered: bool = Field(description="Whether the receiver answered 2xx")
+    status: int | None = Field(description="HTTP status of the answer; null = there was none")
+    error: str | None
+    seconds: float
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"id": "msg_test_6f1d", "delivered": False, "status": 500, "error": "HTTP 500", "seconds": 0.041},
+            ]
+        }
+    )
+
+
+class SecretsView(BaseModel):
+    """What a tenant's callbacks are signed with."""
+
+    secrets: list[str] = Field(description="Standard Webhooks secrets, the newest first")
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"secrets": ["whsec_…"]}]})
 
 
 class HealthView(BaseModel):

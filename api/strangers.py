@@ -40,10 +40,10 @@ class Doorkeeper:
     def _fault(self, method: str, headers: Headers) -> Problem | None:
         host = headers.get("host", "").lower()
         if self._guards_host and not self._is_ours(host):
-            return _refused("unexpected_host")
+            return Problem("unexpected_host")
         origins = headers.getlist("origin")
         if method not in _SAFE and not all(self._is_same(origin.lower(), host) for origin in origins):
-            return _refused("foreign_origin")
+            return Problem("foreign_origin")
         return None
 
     def _is_ours(self, host: str) -> bool:
@@ -56,11 +56,6 @@ class Doorkeeper:
 
     def _is_allowed(self, host: str) -> bool:
         return host in self._allowed or _name(host) in self._allowed
-
-
-def _refused(code: str) -> Problem:
-    # The body is never read, so the connection can't be used again.
-    return Problem(code, headers={"Connection": "close"})
 
 
 def is_loopback(name: str) -> bool:

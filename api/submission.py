@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -10,20 +11,35 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from api.problems import Problem, from_validation
-from api.schemas import CallbackSaid, JobRequest, Wishes
+from api.requests import CallbackSaid, JobRequest, Wishes
 from api.service import Service
 from api.uploads import ReceivedFile
-from jobs.blobs import BlobStore, new_upload_id, upload_ref
-from jobs.errors import CallbackRefused, InvalidRequest, ObjectDenied, ObjectMissing, StorageUnavailable
-from jobs.model import Callback, CallbackEvent, Job, ObjectRef, Priority, TenantId, new_job_id
-from jobs.options import JobOptions
+from jobs.blobs import BlobStore
+from jobs.errors import CallbackRefused, InputRefused, InvalidRequest, ObjectDenied, ObjectMissing, StorageUnavailable
+from jobs.kinds import Kind, options_for
+from jobs.logs import current_request
+from jobs.model import (
+    Callback,
+    CallbackEvent,
+    InputRef,
+    Job,
+    ObjectRef,
+    Priority,
+    TenantId,
+    UrlRef,
+    is_web_url,
+    new_job_id,
+)
+from jobs.object_names import new_upload_id, upload_ref
 from jobs.retention import Upload
 from jobs.store import Idempotency, Submitted
-from jobs.targets import parse_callback_url
+from jobs.targets import parse_callback_url, parse_input_url
 
 M = TypeVar("M", bound=BaseModel)
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
+#: What ``idempotency_key`` takes, for the documentation: no quotes and backslashes inside.
+KEY_PATTERN = r'^("[!#-\[\]-~]{1,255}"|[!#-\[\]-~]{1,255})$'
 
 
 def idempotency_key(header: str | None) -> str | None:
@@ -52,7 +68,7 @@ def checked(model: type[M], words: dict[str, Any]) -> M:
         raise from_validation([e | {"loc": ("body", *e["loc"])} for e in err.errors()]) from err
 
 
-def submit_stored(service: Service, tenant: TenantId, said: JobRequest, key: str | None) -> Submitted:
+def submit_stored(service: Service, tenant: TenantId, said: JobRequest, key: str | None, *, kind: Kind) -> Submitted:
     """Submit a job on a picture that lies in storage, without asking the storage about it.
 
     Raises:
@@ -60,22 +76,38 @@ def submit_stored(service: Service, tenant: TenantId, said: JobRequest, key: str
     """
     if said.upload_id is not None:
         upload = service.store.get_upload(said.upload_id, tenant=tenant)
-        ref, size = upload.ref, upload.size
+        job = _job_of_upload(service, tenant, said, upload, kind=kind)
     else:
-        ref, size = ObjectRef.parse(said.input or ""), None
-    job = _job(service, tenant, said, ref, size)
-    return service.store.submit(job, idempotency=_idempotency(key, job, ref.uri))
+        job = _job(service, tenant, said, _named_input(service, tenant, said.input or ""), kind=kind)
+    job = dataclasses.replace(job, input_etag=said.input_etag and said.input_etag.strip('"'))
+    return service.store.submit(job, idempotency=_idempotency(key, job, job.input.uri))
 
 
-def submit_file(service: Service, tenant: TenantId, said: Wishes, file: ReceivedFile, key: str | None) -> Submitted:
+def _named_input(service: Service, tenant: TenantId, uri: str) -> InputRef:
+    if not is_web_url(uri):
+        ref = ObjectRef.parse(uri)
+        service.store.tenants.require_readable(tenant, ref, bucket=service.settings.bucket)
+        return ref
+    if not service.settings.input_urls:
+        raise InputRefused("input URLs are switched off here: name an s3:// object or an upload", pointer="/input")
+    return UrlRef(uri=parse_input_url(uri, allow_hosts=service.settings.input_allow_hosts).url)
+
+
+def submit_file(
+    service: Service, tenant: TenantId, said: Wishes, file: ReceivedFile, key: str | None, *, kind: Kind
+) -> Submitted:
     """Take a file in and submit a job on it.
 
     Raises:
         JobsError: the request is wrong, or the store or the storage does not take it.
     """
-    upload = new_upload(service, tenant, content_type=file.content_type, size=file.size, filename=file.name)
+    if said.input_sha256 not in {None, file.sha256}:
+        raise Problem("checksum_mismatch", pointer="/input_sha256")
+    upload = new_upload(
+        service, tenant, content_type=file.content_type, size=file.size, filename=file.name, sha256=file.sha256
+    )
     # Judge the words before the file is stored.
-    job = _job(service, tenant, said, upload.ref, upload.size)
+    job = _job_of_upload(service, tenant, said, upload, kind=kind)
     # The same picture under the same key is the same request, though it lies elsewhere now.
     idempotency = _idempotency(key, job, f"sha256:{file.sha256}")
     # Registered first, so that a file whose submit never comes is swept away.
@@ -88,7 +120,13 @@ def submit_file(service: Service, tenant: TenantId, said: Wishes, file: Received
 
 
 def new_upload(
-    service: Service, tenant: TenantId, *, content_type: str, size: int, filename: str | None = None
+    service: Service,
+    tenant: TenantId,
+    *,
+    content_type: str,
+    size: int,
+    filename: str | None = None,
+    sha256: str | None = None,
 ) -> Upload:
     """A place for one file of ``size`` bytes that its owner calls ``filename``.
 
@@ -100,7 +138,7 @@ def new_upload(
         raise InvalidRequest(f"a picture may have at most {limit} bytes, not {size}", pointer="/size")
     upload_id = new_upload_id()
     ref = upload_ref(service.settings.bucket, tenant, upload_id, filename=filename)
-    return Upload(id=upload_id, tenant=tenant, ref=ref, content_type=content_type, size=size)
+    return Upload(id=upload_id, tenant=tenant, ref=ref, content_type=content_type, size=size, sha256=sha256)
 
 
 def store_file(blobs: BlobStore, upload: Upload, file: ReceivedFile) -> None:
@@ -115,17 +153,31 @@ def store_file(blobs: BlobStore, upload: Upload, file: ReceivedFile) -> None:
         raise StorageUnavailable(f"{upload.ref.bucket} does not take uploads: {err}") from err
 
 
-def _job(service: Service, tenant: TenantId, said: Wishes, ref: ObjectRef, size: int | None) -> Job:
+def _job_of_upload(service: Service, tenant: TenantId, said: Wishes, upload: Upload, *, kind: Kind) -> Job:
+    """The worker holds the bytes against all that was declared: not every storage does, and they may come twice."""
+    if None not in {said.input_sha256, upload.sha256} and said.input_sha256 != upload.sha256:
+        raise InvalidRequest("input_sha256 is not the one that the upload was announced with", pointer="/input_sha256")
+    return dataclasses.replace(
+        _job(service, tenant, said, upload.ref, kind=kind),
+        input_bytes=upload.size,
+        input_type=upload.content_type,
+        input_sha256=said.input_sha256 or upload.sha256,
+    )
+
+
+def _job(service: Service, tenant: TenantId, said: Wishes, ref: InputRef, *, kind: Kind) -> Job:
     return Job(
         id=new_job_id(),
         tenant=tenant,
         input=ref,
-        options=JobOptions.from_mapping(said.options),
+        kind=kind,
+        options=options_for(kind, said.options),
         priority=Priority(said.priority),
         callback=None if said.callback is None else _callback(service, said.callback),
         metadata=said.metadata,
         deadline_s=said.deadline_s,
-        input_bytes=size,
+        input_sha256=said.input_sha256,
+        request_id=current_request(),
     )
 
 
@@ -144,6 +196,8 @@ def _idempotency(key: str | None, job: Job, picture: str) -> Idempotency | None:
         return None
     asked = {
         "input": picture,
+        "version": [job.input_etag, job.input_sha256],
+        "kind": job.kind,
         "options": job.options.to_mapping(),
         "priority": job.priority,
         "deadline_s": job.deadline_s,

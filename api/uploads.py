@@ -13,23 +13,13 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from api.problems import Problem
-from jobs.options import FLOATS, INTS, OPTIONAL, JobOptions
+from jobs.faces import choice_from_text
+from jobs.options import BOOLS, FLOATS, INTS, OPTIONAL, JobOptions
+from jobs.sniffing import SNIFF_BYTES, sniff
 
 #: What the parts around a file (boundaries, headers, wishes) may add to it.
 MULTIPART_SLACK = 128 * 1024
-#: Longest signature that ``sniff`` looks at.
-SNIFF_BYTES = 16
 _CHUNK = 1024 * 1024
-
-#: First bytes of what the pipeline decodes; a file of another kind is refused before it costs anything.
-_SIGNATURES: tuple[tuple[bytes, str], ...] = (
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"II*\x00", "image/tiff"),
-    (b"MM\x00*", "image/tiff"),
-    (b"II+\x00", "image/tiff"),  # BigTIFF
-    (b"MM\x00+", "image/tiff"),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +31,6 @@ class ReceivedFile:
     sha256: str
     content_type: str  #: by its first bytes, whatever the caller said
     name: str | None  #: as the caller calls it: not to be trusted
-
-
-def sniff(head: bytes) -> str | None:
-    """The media type that the first bytes of a file tell, or None for anything that we do not read."""
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "image/webp"
-    return next((kind for signature, kind in _SIGNATURES if head.startswith(signature)), None)
 
 
 async def bounded(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
@@ -68,8 +51,7 @@ async def bounded(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
 
 
 def _too_large(limit: int) -> Problem:
-    # The rest of the body is never read, so the connection can't be used again.
-    return Problem("body_too_large", f"The body may have at most {limit} bytes here.", headers={"Connection": "close"})
+    return Problem("body_too_large", f"The body may have at most {limit} bytes here.")
 
 
 async def read_json(request: Request, limit: int) -> dict[str, Any]:
@@ -167,7 +149,8 @@ def received_file(form: FormData, max_file_bytes: int) -> ReceivedFile:
 def wishes_from_form(form: FormData) -> dict[str, Any]:
     """What the form says beside the file: one ``request`` part of JSON, or plain fields as curl sends them.
 
-    Plain fields are option names, ``priority``, ``deadline_s`` and ``callback_url``; ``outputs`` is a comma list.
+    Plain fields are option names, ``priority``, ``deadline_s`` and ``callback_url``; ``outputs`` and ``faces`` are
+    comma lists.
 
     Raises:
         Problem: ``malformed_body`` or ``invalid_request``.
@@ -210,8 +193,10 @@ def _option_value(name: str, text: str) -> Any:
         return None
     if name in INTS or name in FLOATS:
         return _number(text)
-    if name == "aligned":
+    if name in BOOLS:
         return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
+    if name == "faces":
+        return choice_from_text(text)
     if name == "outputs":
         return [part.strip() for part in text.split(",")]
     return text

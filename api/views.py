@@ -8,6 +8,7 @@ from typing import Any
 from api.service import Service
 from jobs.backlog import Slots
 from jobs.model import Job
+from jobs.outbox import CallbackRecord
 from jobs.retention import Upload
 from jobs.view import public_view, timestamp
 
@@ -32,6 +33,26 @@ def upload_view(service: Service, upload: Upload) -> dict[str, Any]:
         "url": url,
         "headers": {"Content-Type": upload.content_type, "Content-Length": str(upload.size)},
         "expires_at": timestamp(upload.expires_at),
+    }
+
+
+def callbacks_view(records: Sequence[CallbackRecord]) -> dict[str, Any]:
+    """What became of a job's callbacks."""
+    return {
+        "callbacks": [
+            {
+                "id": record.id,
+                "event": str(record.event),
+                "url": record.url,
+                "status": str(record.state),
+                "attempts": record.attempts,
+                "occurred_at": timestamp(record.happened_at),
+                "next_attempt_at": timestamp(record.next_attempt_at),
+                "delivered_at": timestamp(record.delivered_at),
+                "last_error": record.error,
+            }
+            for record in records
+        ]
     }
 
 

@@ -8,7 +8,7 @@ import re
 from starlette.concurrency import run_in_threadpool
 
 from api.events import read
-from api.service import Service
+from api.service import Service, StillWelcome
 from jobs.model import Job, TenantId
 from jobs.states import TERMINAL
 
@@ -29,13 +29,16 @@ def applied(seconds: int) -> dict[str, str]:
     return {"Preference-Applied": f"wait={seconds}"} if seconds else {}
 
 
-async def until_ended(service: Service, tenant: TenantId, job: Job, *, seconds: int) -> Job:
-    """The job once it has ended, or as it is after ``seconds``, or when the process is about to stop."""
+async def until_ended(service: Service, tenant: TenantId, job: Job, *, seconds: int, welcome: StillWelcome) -> Job:
+    """The job once it has ended, or as it is after ``seconds``, or when the process is about to stop.
+
+    Whose key is revoked meanwhile hears of it as it was before.
+    """
     clock = asyncio.get_running_loop().time
     give_up_at = clock() + seconds
     while job.state not in TERMINAL and clock() < give_up_at and not service.stopping.is_set():
         await asyncio.sleep(min(service.settings.events_poll_s, max(0.0, give_up_at - clock())))
-        latest = await run_in_threadpool(read, service, tenant, job.id)
+        latest = await run_in_threadpool(read, service, tenant, job.id) if await welcome() else None
         if latest is None:
             return job
         job = latest if isinstance(latest, Job) else job

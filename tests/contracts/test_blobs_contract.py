@@ -1,10 +1,11 @@
-"""One suite on the double and on a real S3 server: whatever tests believe of the double holds in operation."""
+"""One suite on the doubles and on a real S3 server: whatever tests believe of the double holds in operation."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,17 +13,19 @@ from jobs.blobs import BlobStore
 from jobs.errors import ObjectChanged, ObjectMissing, ObjectTooLarge
 from jobs.model import ObjectRef
 from jobs.settings import JobsSettings
-from tests.doubles import MemoryBlobs
+from tests.doubles import FolderBlobs, MemoryBlobs
 
 BUCKET = "contract-blobs"
 PICTURE = bytes(range(256)) * 40
 Blobs = BlobStore | MemoryBlobs
 
 
-@pytest.fixture(params=["double", "real"])
-def blobs(request: pytest.FixtureRequest) -> Iterator[Blobs]:
-    if request.param == "double":
+@pytest.fixture(params=["memory", "folder", "real"])
+def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Blobs]:
+    if request.param == "memory":
         store: Blobs = MemoryBlobs()
+    elif request.param == "folder":
+        store = FolderBlobs(tmp_path)
     else:
         settings: JobsSettings = request.getfixturevalue("jobs_settings")
         store = BlobStore.connect(settings)

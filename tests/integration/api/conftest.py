@@ -15,8 +15,9 @@ from pydantic import SecretStr
 
 from api.app import create_app
 from api.settings import ApiSettings
-from jobs.blobs import BlobStore, result_ref
+from jobs.blobs import BlobStore
 from jobs.model import Artifact, Failure, Job, JobId, Progress, Result
+from jobs.object_names import result_ref
 from jobs.settings import JobsSettings
 from jobs.store import JobStore
 from photomend.client import Client
@@ -24,6 +25,11 @@ from photomend.client import Client
 #: Nothing listens there: whoever calls the storage in a test without one fails.
 NO_STORAGE = "http://127.0.0.1:9"
 ALLOWED_CALLBACK = "127.0.0.1:9999"
+#: As a worker's record has it.
+FACE = {
+    "id": "g5k2p", "index": 0, "box": [2, 1, 9, 8], "landmarks": [[4, 3], [7, 3], [5, 5], [4, 6], [7, 6]], "score": 0.9,
+    "size_px": 7, "status": "restored", "reason": None, "yaw_deg": -2.5, "identity": None, "review": [], "seconds": 0.1,
+}  # fmt: skip
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(200))
 
 
@@ -58,15 +64,15 @@ class Service:
     def beat(self, job: Job, stage: str, percent: int) -> None:
         self.store.beat(job.id, epoch=job.epoch, lease_s=30, progress=Progress(stage=stage, percent=percent))
 
-    def finish(self, job: Job, data: bytes | None = None) -> Job:
+    def finish(self, job: Job, data: bytes | None = None, *, filename: str = "a.png") -> Job:
         """Commit a result with an image part; its bytes are stored where there is a storage."""
         ref = result_ref(self.settings.bucket, job, "image", "png")
         if data is not None:
-            self.blobs.put(ref, data, content_type="image/png")
+            self.blobs.put(ref, data, content_type="image/png", filename=filename)
         image = Artifact(
-            part="image", ref=ref, content_type="image/png", size=len(data or b"x"), sha256="0" * 64, filename="a.png"
+            part="image", ref=ref, content_type="image/png", size=len(data or b"x"), sha256="0" * 64, filename=filename
         )
-        result = Result(artifacts=(image,), width=20, height=10, faces=({"score": 0.9},))
+        result = Result(artifacts=(image,), width=20, height=10, faces=(FACE,))
         return self.store.commit(job.id, epoch=job.epoch, result=result)
 
     def fail(self, job: Job) -> Job:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from datetime import UTC, datetime, timedelta, timezone
 
 import httpx
 import pytest
@@ -67,9 +68,32 @@ def test_jobs_are_listed_newest_first_page_by_page_and_by_status(service):
     assert [job["id"] for job in canceled["jobs"]] == [ids[2]]
 
 
+def test_jobs_of_a_period_are_listed_whatever_its_zone(service):
+    ids = [service.submit()["id"] for _ in range(3)]
+    middle = service.store.get(ids[1]).created_at
+
+    def listed(**period: str) -> list[str]:
+        answer = service.call("GET", "/v1/jobs", params=period)
+        assert answer.status_code == 200, answer.text
+        return [job["id"] for job in answer.json()["jobs"]][::-1]
+
+    for zone in (UTC, timezone(timedelta(hours=-3, minutes=-30))):
+        text = datetime.fromtimestamp(middle, zone).isoformat(timespec="microseconds")
+        assert listed(created_after=text) == ids[1:]
+        assert listed(created_before=text) == ids[:1]
+    said = service.call("GET", f"/v1/jobs/{ids[1]}").json()["created_at"]
+    assert ids[1] in listed(created_after=said), "as a job says it"
+    assert listed(created_after="2999-01-01T00:00:00Z") == []
+
+
 @pytest.mark.parametrize(
     ("path", "parameter"),
     [
+        ("/v1/jobs?created_after=yesterday", "created_after"),
+        ("/v1/jobs?created_after=1769857200", "created_after"),
+        ("/v1/jobs?created_before=2026-02-30T00:00:00Z", "created_before"),
+        ("/v1/jobs?created_before=2026-01-31T00:00:00", "created_before"),
+        ("/v1/jobs?created_after=2026-01-31T00:00:00+01:00", "created_after"),
         ("/v1/jobs?limit=0", "limit"),
         ("/v1/jobs?limit=many", "limit"),
         ("/v1/jobs?status=lost", "status"),
@@ -206,7 +230,8 @@ def test_a_reader_that_comes_back_hears_only_what_it_has_not_seen(service):
     done = service.call("GET", path, headers={"Last-Event-ID": str(job.revision)})
     assert done.status_code == 204
     assert done.content == b""
-    problem(service.call("GET", path, headers={"Last-Event-ID": "x"}), 422, "invalid_request")
+    for wrong in ("x", "+0.0", "-1"):
+        problem(service.call("GET", path, headers={"Last-Event-ID": wrong}), 422, "invalid_request")
 
 
 def finish_after(service, job_id, seconds):

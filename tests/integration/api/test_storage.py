@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 import time
+from datetime import UTC, datetime, timedelta
+from urllib.parse import unquote
 
 import httpx
 import pytest
 from typer.testing import CliRunner
 
-from jobs.blobs import plain_name
 from jobs.errors import ObjectMissing
 from jobs.model import JobId
+from jobs.object_names import plain_name
 from photomend import Client
 from photomend.cli import app
-from photomend.client import JobFailed, ProblemError, Unreachable, UnsupportedFile, WaitTimeout, connection
+from photomend.client import JobFailed, ProblemError, Unreachable, UnsupportedFile, WaitTimeout, answers, calls
 from tests.integration.api.conftest import PNG, Service, make_settings, problem
 
 
@@ -74,6 +77,53 @@ def test_a_file_in_a_form_is_stored_and_named_by_the_job(full_service):
     assert info.metadata["sha256"] == hashlib.sha256(PNG).hexdigest()
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        'a"; filename="b.html',
+        "a\r\nSet-Cookie: own=ed\r\n\r\n<script>.png",
+        "../../../etc/passwd",
+        "C:\\Windows\\system32\\evil.png",
+        "photo\u202egnp.exe",
+        "Großmutter & 祖母 🖼.png",
+        "%0d%0aX-Own: ed.png",
+        "a;b=c, d.png",
+        "\x00\x1b[31m.png",
+        ".htaccess",
+        " ",
+    ],
+)
+def test_no_name_of_a_file_means_anything_but_a_name_to_whoever_downloads_it(full_service, name):
+    """From the caller's mouth to what the storage says of the picture: one header, one safe name, a fixed type."""
+    service = full_service
+    place = service.call("POST", "/v1/uploads", json={"content_type": "image/png", "size": 5, "filename": name})
+    assert place.status_code == 201, place.text
+    headers = place.json()["headers"]
+    assert httpx.put(place.json()["url"], content=b"<html", headers=headers).is_success
+    submitted = service.call("POST", "/v1/jobs", json={"upload_id": place.json()["upload_id"]})
+    job = service.claim(submitted.json()["id"])
+    service.finish(job, data=b"<html", filename=f"{plain_name(job.input)}-restored.png")
+    for part in ("image", "input"):
+        told = service.call(
+            "GET", f"/v1/jobs/{job.id}/result", params={"part": part}, headers={"Accept": "application/json"}
+        )
+        assert told.headers["x-content-type-options"] == "nosniff"
+        answer = httpx.get(told.json()["url"])
+        # No web page, whatever the bytes are.
+        assert answer.status_code == 200
+        kinds = {"image/png"} if part == "image" else {"image/png", "image/jpeg"}
+        assert answer.headers["content-type"] in kinds
+        (disposition,) = answer.headers.get_list("content-disposition")
+        form = re.fullmatch(
+            r"""attachment; filename="([\w.\- ]*)"; filename\*=UTF-8''([\w.%~-]+)""", disposition, re.ASCII
+        )
+        assert form, disposition
+        clear = unquote(form[2])
+        assert clear.isprintable()
+        assert not set(clear) & set("/\\\"'<>;:%\u202e")
+        assert not {"set-cookie", "x-own"} & set(answer.headers)
+
+
 def test_the_same_file_under_the_same_key_is_one_job_and_one_object(full_service):
     service, headers = full_service, {"Idempotency-Key": "order-7"}
     first = service.call("POST", "/v1/jobs", files={"file": ("a.png", PNG)}, headers=headers)
@@ -119,6 +169,9 @@ def test_the_client_submits_waits_and_downloads(client, full_service, tmp_path):
     assert ("restore", 50) in {(j.stage, j.percent) for j in heard}
     assert client.download(job.id, to=tmp_path / "new.png").read_bytes() == b"restored"
     assert [j.id for j in client.list()] == [job.id]
+    now = datetime.now(UTC)
+    assert [j.id for j in client.list(created_after=now - timedelta(days=1), created_before=now)] == [job.id]
+    assert list(client.list(created_after=now)) == list(client.list(created_before=now - timedelta(days=1))) == []
     with pytest.raises(ProblemError) as caught:
         client.download(job.id, part="mask", to=tmp_path / "mask.png")
     assert caught.value.code == "part_not_found"
@@ -127,8 +180,22 @@ def test_the_client_submits_waits_and_downloads(client, full_service, tmp_path):
     assert client.get(job.id).status == "expired"
 
 
+def test_the_client_finds_faces_in_one_call(client, full_service, tmp_path):
+    photo = tmp_path / "group.png"
+    photo.write_bytes(PNG)
+    worker = finish_soon(full_service)
+    job = client.detect(photo, options={"max_faces": 3}, timeout_s=20)
+    worker.join()
+    assert job.raw["kind"] == "detect"
+    assert [face["score"] for face in job.faces] == [0.9]
+    assert client.submit("s3://photos/a.jpg", kind="detect").raw["kind"] == "detect"
+    form = {"file": ("group.png", PNG), "faces": (None, "g5k2p,10,20,110,140"), "outputs": (None, "image,provenance")}
+    said = full_service.call("POST", "/v1/detect", files=form).json()
+    assert said["options"]["faces"] == ["g5k2p", [10, 20, 110, 140]]
+
+
 def test_the_client_sends_large_files_past_the_api(client, full_service, tmp_path, monkeypatch):
-    monkeypatch.setattr(connection, "DIRECT_UPLOAD_BYTES", 100)
+    monkeypatch.setattr(calls, "DIRECT_UPLOAD_BYTES", 100)
     photo = tmp_path / "old.png"
     photo.write_bytes(PNG * 3000)
     sent = []
@@ -138,14 +205,14 @@ def test_the_client_sends_large_files_past_the_api(client, full_service, tmp_pat
     assert plain_name(stored.input) == "old.png"
     assert sent[-1] == (len(PNG) * 3000,) * 2
     assert len(sent) > 1
-    photo.write_bytes(b"GIF89a" * 100)
+    photo.write_bytes(b"BM" * 300)
     with pytest.raises(UnsupportedFile):
         client.submit(photo)
 
 
 def test_the_client_hears_events_and_raises_what_a_job_failed_of(client, full_service):
     job = client.submit("s3://photos/a.jpg")
-    events = client.events(job.id)
+    events = client.stream_events(job.id)
     first = next(events)
     assert (first.kind, first.job.status) == ("progress", "queued")
     worker = finish_soon(full_service, fail=True)
@@ -213,7 +280,7 @@ def test_a_command_that_is_refused_says_one_sentence_and_fails(service, serve, w
 
 
 def test_a_command_without_a_service_says_how_to_start_one(monkeypatch):
-    monkeypatch.setattr(connection, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(answers, "FIRST_PAUSE_S", 0.01)
     answer = CliRunner().invoke(app, ["status", "job_1", "--url", "http://127.0.0.1:9"])
     assert answer.exit_code == 1
     assert "photomend up" in answer.stderr

@@ -8,8 +8,9 @@ import socket
 import httpx
 import pytest
 
-from jobs.blobs import new_upload_id, upload_ref
+from jobs.kinds import Kind
 from jobs.model import JobId, TenantId
+from jobs.object_names import new_upload_id, upload_ref
 from jobs.retention import Upload
 from tests.integration.api.conftest import ALLOWED_CALLBACK, PNG, Service, make_settings, problem
 
@@ -30,6 +31,26 @@ def test_a_submit_is_stored_and_told_where_to_look_without_asking_the_storage(se
     assert stored.input.uri == S3
 
 
+@pytest.mark.parametrize("etag", ["d41d8cd98f00b204e9800998ecf8427e-2", '"d41d8cd98f00b204e9800998ecf8427e-2"'])
+def test_a_job_may_say_which_version_of_its_picture_it_means(service, etag):
+    said = service.submit(input_etag=etag, input_sha256="ab" * 32)
+    job = service.store.get(JobId(said["id"]))
+    assert (job.input_etag, job.input_sha256) == ("d41d8cd98f00b204e9800998ecf8427e-2", "ab" * 32)
+    service.finish(service.claim(job.id))
+    again = service.store.replay(job.id).job
+    assert (again.input_etag, again.input_sha256) == (job.input_etag, job.input_sha256)
+
+
+def test_another_version_is_another_request(service):
+    headers, words = {"Idempotency-Key": "k"}, {"input": S3, "input_sha256": "ab" * 32}
+    assert service.call("POST", "/v1/jobs", json=words, headers=headers).status_code == 202
+    problem(
+        service.call("POST", "/v1/jobs", json=words | {"input_sha256": "cd" * 32}, headers=headers),
+        422,
+        "idempotency_mismatch",
+    )
+
+
 def test_a_job_on_an_upload_reads_the_uploads_object(service):
     place = service.call("POST", "/v1/uploads", json={"content_type": "image/png", "size": 1234}).json()
     said = service.call("POST", "/v1/jobs", json={"upload_id": place["upload_id"]}).json()
@@ -43,11 +64,14 @@ def test_a_job_on_an_upload_reads_the_uploads_object(service):
     [
         ({}, "invalid_request", ""),
         ({"input": S3, "upload_id": "upl_1"}, "invalid_request", ""),
-        ({"input": "http://example.com/a.jpg"}, "invalid_request", "/input"),
+        ({"input": "http://example.com/a.jpg"}, "input_refused", "/input"),
         ({"input": "s3://photos/../secret"}, "invalid_request", "/input"),
         ({"input": "s3://photos/a\x00b"}, "invalid_request", "/input"),
         ({"input": "s3://UPPER/a"}, "invalid_request", "/input"),
         ({"input": 7}, "invalid_request", "/input"),
+        ({"input": S3, "input_etag": 'a"b'}, "invalid_request", "/input_etag"),
+        ({"input": S3, "input_etag": ""}, "invalid_request", "/input_etag"),
+        ({"input": S3, "input_sha256": "AB"}, "invalid_request", "/input_sha256"),
         ({"input": S3, "colour": "blue"}, "invalid_request", "/colour"),
         ({"input": S3, "a/b~c": 1}, "invalid_request", "/a~1b~0c"),
         ({"input": S3, "priority": "urgent"}, "invalid_request", "/priority"),
@@ -211,7 +235,7 @@ def test_a_tenant_with_too_many_unfinished_jobs_is_told_to_wait(redis_settings, 
 def test_a_multipart_form_without_a_picture_is_refused_before_anything_is_stored(service):
     form = {"request": (None, json.dumps({"options": {}}), "application/json")}
     assert problem(service.call("POST", "/v1/jobs", files=form), 422, "invalid_request")["pointer"] == "/file"
-    for data in (b"", b"GIF89a....", b"<svg/>", b"%PDF-1.7", b"RIFF\0\0\0\0WAVE"):
+    for data in (b"", b"BM......", b"<svg/>", b"%PDF-1.7", b"RIFF\0\0\0\0WAVE"):
         answer = service.call("POST", "/v1/jobs", files={"file": ("a.jpg", data)})
         assert problem(answer, 415, "image_unreadable")["pointer"] == "/file"
 
@@ -253,3 +277,40 @@ def test_a_form_that_a_foreign_web_page_sends_makes_no_job(service: Service):
     )
     problem(answer, 403, "foreign_origin")
     assert service.call("GET", "/v1/jobs").json()["jobs"] == []
+
+
+def test_a_detection_is_a_job_that_only_finds_faces(service):
+    words = {"input": S3, "options": {"min_score": 0.7, "outputs": ["image"]}, "metadata": {"order": "7"}}
+    answer = service.call("POST", "/v1/detect", json=words)
+    assert answer.status_code == 202
+    said = answer.json()
+    assert answer.headers["location"] == f"/v1/jobs/{said['id']}"
+    assert (said["kind"], said["status"], said["metadata"]) == ("detect", "queued", {"order": "7"})
+    assert said["options"]["outputs"] == ["image"]
+    assert service.store.get(JobId(said["id"])).kind is Kind.DETECT
+    assert service.call("POST", "/v1/detect", json={"input": S3}).json()["options"]["outputs"] == ["provenance"]
+    assert service.call("POST", "/v1/jobs", json={"input": S3}).json()["kind"] == "restore"
+
+
+def test_a_detection_takes_no_option_that_it_cannot_honour(service):
+    answer = service.call("POST", "/v1/detect", json={"input": S3, "options": {"scale": 3}})
+    said = problem(answer, 422, "invalid_option")
+    assert said["pointer"] == "/options/scale"
+    assert "only finds faces" in said["detail"]
+
+
+def test_the_same_key_for_a_detection_and_a_restoration_is_another_request(service):
+    options = {"outputs": ["provenance"]}
+    first = service.call("POST", "/v1/detect", json={"input": S3}, headers={"Idempotency-Key": "k"})
+    again = service.call("POST", "/v1/detect", json={"input": S3, "options": options}, headers={"Idempotency-Key": "k"})
+    assert again.json()["id"] == first.json()["id"]
+    other = service.call("POST", "/v1/jobs", json={"input": S3, "options": options}, headers={"Idempotency-Key": "k"})
+    problem(other, 422, "idempotency_mismatch")
+
+
+def test_faces_are_chosen_in_json_and_the_pointer_leads_to_the_wrong_one(service):
+    choice = ["g5k2p", [10, 20, 110, 140]]
+    said = service.call("POST", "/v1/jobs", json={"input": S3, "options": {"faces": choice}}).json()
+    assert said["options"]["faces"] == choice
+    answer = service.call("POST", "/v1/jobs", json={"input": S3, "options": {"faces": ["g5k2p", "3"]}})
+    assert problem(answer, 422, "invalid_option")["pointer"] == "/options/faces/1"

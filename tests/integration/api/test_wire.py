@@ -33,7 +33,7 @@ def test_answers_have_the_form_that_the_documentation_promises(service):
     check("Problem", service.call("GET", f"{said[1]['urls']['self']}/result").json())
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/v1", "/v1/jobs/", "/v1/batches", "/v1/jobs/a/b/c", "/problems/none"])
+@pytest.mark.parametrize("path", ["/nothing", "/v1", "/v1/jobs/", "/v1/nothing", "/v1/jobs/a/b/c", "/problems/none"])
 def test_an_unknown_address_is_a_problem(service, path):
     said = problem(service.call("GET", path), 404, "not_found")
     assert said["instance"] == path
@@ -108,10 +108,7 @@ def test_without_redis_every_call_says_so_and_asks_to_come_back(tmp_path, redis_
     service.store.close()
 
 
-def test_the_landing_address_leads_to_a_page_that_needs_nothing_from_elsewhere(service):
-    landing = service.call("GET", "/")
-    assert landing.status_code == 307
-    assert landing.headers["location"] == "/docs"
+def test_the_documentation_is_a_page_that_needs_nothing_from_elsewhere(service):
     page = service.call("GET", "/docs")
     assert page.headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in page.headers["content-security-policy"]

@@ -11,6 +11,7 @@ from api.submission import idempotency_key
 from api.views import job_view
 from api.waiting import wait_s
 from jobs.model import LOCAL_TENANT, Job, JobId, ObjectRef, Progress
+from jobs.sniffing import sniff
 from jobs.states import JobState
 from photomend.client import parse_events
 
@@ -27,7 +28,8 @@ from photomend.client import parse_events
         (b"", None),
         (b"\xff\xd8", None),
         (b"RIFF\x10\0\0\0WAVEfmt ", None),
-        (b"GIF89a", None),
+        (b"GIF89a", "image/gif"),
+        (b"\0\0\0\x20ftypavif", "image/avif"),
         (b"<svg xmlns=", None),
         (b"%PDF-1.7", None),
         (b"\0\0\0\x18ftypheic", None),
@@ -35,7 +37,7 @@ from photomend.client import parse_events
     ],
 )
 def test_a_file_is_known_by_its_first_bytes(head, kind):
-    assert uploads.sniff(head) == kind
+    assert sniff(head) == kind
 
 
 @pytest.mark.parametrize(("header", "key"), [(None, None), ("abc", "abc"), ('"abc"', "abc"), ("x" * 255, "x" * 255)])
