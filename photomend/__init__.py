@@ -3,10 +3,11 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from photomend.client import AsyncClient as AsyncClient
     from photomend.client import Client as Client
 
 __version__ = "0.1.0"
-__all__ = ["DEFAULT_URL", "Client"]
+__all__ = ["DEFAULT_URL", "AsyncClient", "Client"]
 
 #: Where `photomend up` and `photomend api` put the service unless told otherwise.
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -14,8 +15,8 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 
 def __getattr__(name: str) -> Any:
     # httpx is imported when the client is asked for, not by every `photomend --help`.
-    if name == "Client":
-        from photomend.client import Client
+    if name in {"AsyncClient", "Client"}:
+        from photomend import client
 
-        return Client
+        return getattr(client, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from photomend.files import EXTENSIONS, FileRefused, Input, Layout, check_free, write_whole
+from photomend.files import EXTENSIONS, FileRefused, Input, Layout, check_free, holds, write_whole
+from photomend.outcomes import Failed, Finished
 
 if TYPE_CHECKING:
     from jobs.options import JobOptions
     from pipeline.codec import Header, Limits
-    from pipeline.restoration import Outputs, Part, Report, Restores
-    from pipeline.types import OnProgress
+    from pipeline.restoration import Outputs, Part, Restores
+    from pipeline.types import Compute, OnProgress
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mended:
-    """One picture that went through."""
-
-    source: Input
-    report: Report
-    files: dict[str, Path]  #: part → where it is
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
-    """One picture that did not."""
-
-    source: Input
-    code: str  #: stable
-    sentence: str
+T = TypeVar("T")
 
 
 @dataclass(kw_only=True)
@@ -44,12 +32,18 @@ class Mender:
     limits: Limits
     overwrite: bool = False
     with_cmp: bool = False  #: a before | after picture of each face, as GFPGAN's command line writes
+    #: A result that is there already may be that of a run that was cut off: it is made again, and left where it has the
+    #: same bytes; only where it has others it is in the way.
+    resumes: bool = False
+    compute: Compute | None = None  #: where device work runs; None = on the calling thread
+    staging: Path | None = None  #: where results are half written; None = beside their place
     _taken: set[Path] = field(default_factory=set, init=False)
+    _claiming: threading.Lock = field(default_factory=threading.Lock, init=False)
     _inputs: set[Path] = field(default_factory=set, init=False)
 
     def mend_all(
         self, sources: Iterable[Input], *, on_progress: Callable[[Input], OnProgress]
-    ) -> Iterable[Mended | Failed]:
+    ) -> Iterable[Finished | Failed]:
         """Each picture's outcome as it comes.
 
         Args:
@@ -59,73 +53,72 @@ class Mender:
         sources = tuple(sources)
         self._inputs = {source.path.resolve() for source in sources}
         for source in sources:
-            yield self._mend_safely(source, on_progress(source))
+            yield safely(source, functools.partial(self.mend, source, on_progress(source)))
 
-    def _mend_safely(self, source: Input, on_progress: OnProgress) -> Mended | Failed:
-        from pipeline.errors import PipelineError
-
-        try:
-            return self.mend(source, on_progress)
-        except FileRefused as error:
-            return Failed(source=source, code=error.code, sentence=str(error))
-        except PipelineError as error:
-            return Failed(source=source, code=error.code, sentence=f"{error.public} {sentence(str(error))}".strip())
-        except MemoryError:
-            return Failed(source=source, code="out_of_memory", sentence="The picture needs more memory than there is.")
-        except OSError as error:
-            return Failed(source=source, code=_os_code(error, source), sentence=_os_sentence(error, source))
-
-    def mend(self, source: Input, on_progress: OnProgress) -> Mended:
-        """One picture, from its file to its results' files.
+    def mend(self, source: Input, on_progress: OnProgress, *, options: JobOptions | None = None) -> Finished:
+        """One picture, from its file to its results' files; by options of its own, if it has any.
 
         Raises:
             FileRefused, PipelineError, OSError: see the messages.
         """
         from pipeline.codec import probe
         from pipeline.restoration import process
+        from pipeline.types import compute_here
         from worker.mapping import output_options, restore_options
 
+        options = options or self.options
         data = source.path.read_bytes()
-        header = probe(data, limits=self.limits)
-        self._check(source, self._foreseen(source, header))
+        _require_checksum(source, data)
+        header = probe(data, limits=self.limits, page=options.page)
+        if not self.resumes:
+            self._check(source, self._foreseen(source, header, options))
         outputs = process(
             data,
-            options=restore_options(self.options),
-            output=output_options(self.options),
+            options=restore_options(options),
+            output=output_options(options),
             restorer=self.restorer,
             limits=self.limits,
             on_progress=on_progress,
+            compute=self.compute or compute_here,
         )
-        return Mended(source=source, report=outputs.report, files=self._write(source, header, outputs))
+        extension = self._extension(source, header, options)
+        return Finished(source=source, report=outputs.report, files=self._write(source, extension, outputs))
 
-    def _foreseen(self, source: Input, header: Header) -> list[Path]:
+    def _foreseen(self, source: Input, header: Header, options: JobOptions) -> list[Path]:
         """Where the results will go, as far as it is known before the faces are."""
         extensions = {
             "mask": "png",
             "comparison": "png",
             "provenance": "json",
-            "image": self._extension(source, header),
+            "image": self._extension(source, header, options),
         }
-        wanted = [part for part in self.options.outputs if part in extensions]
+        wanted = [part for part in options.outputs if part in extensions]
         return [self.layout.place(source, part, extensions[part]) for part in wanted]
 
-    def _extension(self, source: Input, header: Header) -> str:
+    @staticmethod
+    def _extension(source: Input, header: Header, options: JobOptions) -> str:
         """The input's own spelling (.jpeg, .TIF) where its format stays and its name is true."""
-        from pipeline.formats import CAPABILITIES, Format
+        from pipeline.formats import CAPABILITIES, written_as
 
-        goal = header.format if self.options.format == "auto" else Format(self.options.format)
+        goal = written_as(header.format, options.format)
         own = source.path.suffix.removeprefix(".")
         return own if own.lower() in EXTENSIONS[goal] else CAPABILITIES[goal].extension
 
-    def _write(self, source: Input, header: Header, outputs: Outputs) -> dict[str, Path]:
+    def _write(self, source: Input, extension: str, outputs: Outputs) -> dict[str, Path]:
         files = {}
         for part in self._parts(outputs):
-            extension = self._extension(source, header) if part.name == "image" else part.extension
-            files[part.name] = (part.data, self.layout.place(source, part.name, extension))
-        self._check(source, [place for _, place in files.values()])
-        for content, place in files.values():
-            write_whole(content, place, overwrite=self.overwrite)
-            self._taken.add(place.resolve())
+            place = self.layout.place(source, part.name, extension if part.name == "image" else part.extension)
+            files[part.name] = (part.data, place)
+        missing = [
+            (content, place) for content, place in files.values() if not (self.resumes and holds(place, content))
+        ]
+        places = [place for _, place in files.values()]
+        with self._claiming:
+            self._check(source, places, overwrite=True)
+            self._check(source, [place for _, place in missing])
+            self.claim(places)
+        for content, place in missing:
+            write_whole(content, place, overwrite=self.overwrite, staging=self.staging)
         return {name: place for name, (_, place) in files.items()}
 
     def _parts(self, outputs: Outputs) -> list[Part]:
@@ -133,8 +126,40 @@ class Mender:
 
         return [*outputs.parts, *(face_comparisons(outputs) if self.with_cmp else ())]
 
-    def _check(self, source: Input, targets: list[Path]) -> None:
-        check_free(targets, inputs=self._inputs | {source.path.resolve()}, taken=self._taken, overwrite=self.overwrite)
+    def claim(self, places: Iterable[Path]) -> None:
+        """Count these files as results of this run, which nothing else is written to."""
+        self._taken.update(place.resolve() for place in places)
+
+    def _check(self, source: Input, targets: list[Path], *, overwrite: bool | None = None) -> None:
+        may = self.overwrite if overwrite is None else overwrite
+        check_free(targets, inputs=self._inputs | {source.path.resolve()}, taken=self._taken, overwrite=may)
+
+
+def _require_checksum(source: Input, data: bytes) -> None:
+    if source.sha256 is None:
+        return
+    found = hashlib.sha256(data).hexdigest()
+    if found != source.sha256:
+        raise FileRefused(
+            "input_changed",
+            f"The file is not the one of the manifest: its SHA-256 is {found}, not {source.sha256}.",
+        )
+
+
+def safely(source: Input, work: Callable[[], T]) -> T | Failed:
+    """What the work on one picture gives, or why it gave nothing."""
+    from pipeline.errors import PipelineError
+
+    try:
+        return work()
+    except FileRefused as error:
+        return Failed(source=source, code=error.code, sentence=str(error))
+    except PipelineError as error:
+        return Failed(source=source, code=error.code, sentence=f"{error.public} {sentence(str(error))}".strip())
+    except MemoryError:
+        return Failed(source=source, code="out_of_memory", sentence="The picture needs more memory than there is.")
+    except OSError as error:
+        return Failed(source=source, code=_os_code(error, source), sentence=_os_sentence(error, source))
 
 
 def sentence(words: str) -> str:

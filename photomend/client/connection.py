@@ -1,46 +1,63 @@
-"""One service, spoken to over HTTP: calls with repeats, jobs, uploads and downloads."""
+"""One service, spoken to over HTTP, by a program that waits: what the calls do is in ``calls.py``."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 
-from photomend import DEFAULT_URL
-from photomend.client.errors import JobFailed, ProblemError, Unreachable, WaitTimeout
-from photomend.client.files import CHUNK_BYTES, OnUpload, chunks, media_type, write_whole
-from photomend.client.job import Event, Job, parse_events
+from photomend.client.batch import Batch, Change, ItemStatus, ReportFile
+from photomend.client.calls import Calls, Kind, OnProgress, list_query, wishes_of
+from photomend.client.effects import Call, Effect, Fetch, Listen, NextLine, Put, Sleep, Steps, T, Tell
+from photomend.client.files import CHUNK_BYTES, OnUpload, chunks, written_whole
+from photomend.client.job import Event, Job, Result
+from photomend.client.settings import chosen_key, chosen_url
 
-#: Files larger than this go to the storage by a presigned URL, past the API.
-DIRECT_UPLOAD_BYTES = 16 * 1024 * 1024
-#: How often a call that met a passing fault is made again, and the first pause; it doubles.
-RETRIES = 3
-FIRST_PAUSE_S = 0.5
-#: No pause is longer, whatever a server asks for.
-LONGEST_PAUSE_S = 30.0
-_PASSING = frozenset({429, 502, 503, 504})
+#: How often, and for how long in all, a call that met a passing fault is made again.
+RETRIES = 5
+RETRY_FOR_S = 60.0
+_AGENT = {"User-Agent": "photomend-python"}
 
 
 class Client:
-    """A connection to one service. Not shared between threads; close it, or use it with ``with``."""
+    """A connection to one service. Not shared between threads; close it, or use it with ``with``.
+
+    Example::
+
+        with Client() as client:
+            result = client.restore("old.jpg", to="mended.jpg", scale=2)
+            print(result.path, len(result.faces), result.warnings)
+    """
 
     def __init__(
-        self, url: str = DEFAULT_URL, *, api_key: str | None = None, timeout_s: float = 30.0, retries: int = RETRIES
+        self,
+        url: str | None = None,
+        *,
+        api_key: str | None = None,
+        timeout_s: float = 30.0,
+        retries: int = RETRIES,
+        retry_for_s: float = RETRY_FOR_S,
     ) -> None:
-        headers = {"Accept": "application/json", "User-Agent": "photomend-python"}
-        if api_key is not None:
-            headers["Authorization"] = f"Bearer {api_key}"
-        self._api = httpx.Client(base_url=url, headers=headers, timeout=timeout_s)
+        """A client of the service at ``url``; nothing is sent yet.
+
+        ``url`` and ``api_key`` come from ``PHOTOMEND_API_URL`` and ``PHOTOMEND_API_KEY`` where they are not given.
+        ``timeout_s``: longest silence of the service; ``retries``, ``retry_for_s``: how often and for how long a call
+        that met a passing fault is made again.
+        """
+        base, key = chosen_url(url), chosen_key(api_key)
+        headers = {"Accept": "application/json", **_AGENT}
+        if key is not None:
+            headers["Authorization"] = f"Bearer {key}"
+        self._api = httpx.Client(base_url=base, headers=headers, timeout=timeout_s)
         # The storage gets neither our key nor our cookies.
-        self._storage = httpx.Client(timeout=timeout_s, headers={"User-Agent": "photomend-python"})
-        self._retries = retries
+        self._storage = httpx.Client(timeout=timeout_s, headers=_AGENT)
+        self._calls = Calls(url=base, retries=retries, retry_for_s=retry_for_s)
 
     def __enter__(self) -> Self:
         return self
@@ -54,7 +71,26 @@ class Client:
         self._api.close()
         self._storage.close()
 
-    # -- jobs
+    def restore(
+        self,
+        source: str | Path,
+        *,
+        to: str | Path,
+        timeout_s: float | None = None,
+        on_upload: OnUpload | None = None,
+        on_progress: OnProgress | None = None,
+        **options: Any,
+    ) -> Result:
+        """Submit a picture, wait for it and save the restored one as ``to``; ``options`` are those of the README.
+
+        Raises:
+            JobFailed, WaitTimeout: see ``wait``.
+            FileNotFoundError, ProblemError, Unreachable: see ``submit``.
+        """
+        steps = self._calls.restore(
+            source, options, to=to, timeout_s=timeout_s, on_upload=on_upload, on_progress=on_progress
+        )
+        return self._done(steps)
 
     def submit(
         self,
@@ -68,35 +104,41 @@ class Client:
         metadata: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
         on_upload: OnUpload | None = None,
+        kind: Kind = "restore",
     ) -> Job:
         """Submit a file, or an ``s3://bucket/key`` that the service can read.
 
         The call may be repeated by itself after a passing fault; a key makes all repeats one job.
-        ``on_upload(sent, total)`` counts the bytes of a file.
+        ``on_upload(sent, total)`` counts the bytes of a file. A job of the kind ``detect`` only finds faces.
 
         Raises:
             FileNotFoundError: there is no such file.
             ProblemError: the service refuses.
             Unreachable: no answer.
         """
-        callback: dict[str, Any] | None = None if callback_url is None else {"url": callback_url}
-        if callback is not None and callback_events is not None:
-            callback["events"] = list(callback_events)
-        said = {
-            "options": dict(options) if options else None,
-            "priority": priority,
-            "deadline_s": deadline_s,
-            "callback": callback,
-            "metadata": dict(metadata) if metadata else None,
-        }
-        wishes = {name: value for name, value in said.items() if value is not None}
-        key = idempotency_key or str(uuid.uuid4())
-        if str(source).startswith("s3://"):
-            return self._submit_json({"input": str(source), **wishes}, key)
-        path = Path(source)
-        if path.stat().st_size > DIRECT_UPLOAD_BYTES:
-            return self._submit_json({"upload_id": self.upload(path, on_upload=on_upload), **wishes}, key)
-        return self._submit_file(path, wishes, key, on_upload)
+        wishes = wishes_of(
+            options=options,
+            priority=priority,
+            deadline_s=deadline_s,
+            callback_url=callback_url,
+            callback_events=callback_events,
+            metadata=metadata,
+        )
+        steps = self._calls.submit(source, wishes, kind=kind, idempotency_key=idempotency_key, on_upload=on_upload)
+        return self._done(steps)
+
+    def detect(
+        self, source: str | Path, *, options: Mapping[str, Any] | None = None, timeout_s: float | None = None
+    ) -> Job:
+        """Find the faces in a picture and wait for them: the ended job, whose ``faces`` have what ``faces`` takes.
+
+        To submit one and go on, say ``submit(source, kind="detect")``.
+
+        Raises:
+            JobFailed, WaitTimeout: see ``wait``.
+            FileNotFoundError, ProblemError, Unreachable: see ``submit``.
+        """
+        return self._done(self._calls.detect(source, options, timeout_s=timeout_s))
 
     def get(self, job_id: str) -> Job:
         """The job as it is now.
@@ -105,37 +147,40 @@ class Client:
             ProblemError: ``job_not_found``, or the service is in trouble.
             Unreachable: no answer.
         """
-        return Job.from_json(self._call("GET", f"/v1/jobs/{job_id}").json())
+        return self._done(self._calls.job("GET", f"/v1/jobs/{job_id}"))
 
-    def list(self, *, status: str | None = None, limit: int = 50) -> Iterator[Job]:
-        """All jobs, newest first, page by page as they are asked for."""
-        query: dict[str, Any] = {"limit": limit} | ({} if status is None else {"status": status})
-        while True:
-            page = self._call("GET", "/v1/jobs", params=query).json()
-            yield from map(Job.from_json, page["jobs"])
-            if page["next_cursor"] is None:
-                return
-            query["cursor"] = page["next_cursor"]
+    def list(
+        self,
+        *,
+        status: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        limit: int = 50,
+    ) -> Iterator[Job]:
+        """All jobs, newest first, page by page as they are asked for; ``limit`` to a page.
+
+        Args:
+            status: only these.
+            created_after: only those submitted then or later; a time without a zone is local.
+            created_before: only those submitted before then.
+            limit: jobs of one page.
+        """
+        query = list_query(status=status, created_after=created_after, created_before=created_before, limit=limit)
+        return self._told(self._calls.pages(query))
 
     def cancel(self, job_id: str) -> Job:
         """Ask for an end; a job that has ended stays as it is."""
-        return Job.from_json(self._call("POST", f"/v1/jobs/{job_id}/cancel").json())
+        return self._done(self._calls.job("POST", f"/v1/jobs/{job_id}/cancel"))
 
     def delete(self, job_id: str) -> None:
         """Remove everything stored for a finished job."""
-        self._call("DELETE", f"/v1/jobs/{job_id}")
+        self._done(self._calls.delete(job_id))
 
     def models(self) -> tuple[dict[str, Any], ...]:
         """The models that workers have at hand."""
-        return tuple(self._call("GET", "/v1/models").json()["models"])
+        return self._done(self._calls.models())
 
-    def wait(
-        self,
-        job_id: str,
-        *,
-        timeout_s: float | None = None,
-        on_progress: Callable[[Job], None] | None = None,
-    ) -> Job:
+    def wait(self, job_id: str, *, timeout_s: float | None = None, on_progress: OnProgress | None = None) -> Job:
         """The job once it has succeeded; ``on_progress`` hears of every change before that.
 
         Raises:
@@ -144,39 +189,16 @@ class Client:
             ProblemError: the service refuses.
             Unreachable: no answer.
         """
-        deadline = float("inf") if timeout_s is None else time.monotonic() + timeout_s
-        for job in self._changes(job_id, deadline):
-            if on_progress is not None:
-                on_progress(job)
-            if job.status == "succeeded":
-                return job
-            if job.is_done:
-                raise JobFailed(job)
-        raise WaitTimeout(f"{job_id} has not ended within {timeout_s:g} s; it goes on")
+        return self._done(self._calls.wait(job_id, timeout_s=timeout_s, on_progress=on_progress))
 
-    def events(self, job_id: str, *, after: int | None = None) -> Iterator[Event]:
+    def stream_events(self, job_id: str, *, after: int | None = None) -> Iterator[Event]:
         """The job's events as they happen; ends after ``end``. Reconnects by itself and misses no state.
 
         Raises:
             ProblemError: the service refuses.
             Unreachable: no answer, several times in a row.
         """
-        seen, failures = after, 0
-        while True:
-            try:
-                with self._open_events(job_id, seen) as answer:
-                    if answer.status_code == httpx.codes.NO_CONTENT:
-                        return
-                    for event in parse_events(answer.iter_lines()):
-                        yield event
-                        seen, failures = event.revision, 0
-                        if event.kind == "end":
-                            return
-            except httpx.TransportError as err:
-                failures += 1
-                if failures > self._retries:
-                    raise Unreachable(f"{self._api.base_url} does not answer: {err}") from err
-            time.sleep(FIRST_PAUSE_S)
+        return self._told(self._calls.events(job_id, after=after))
 
     def download(self, job_id: str, *, to: str | Path, part: str = "image") -> Path:
         """Fetch one part of the result into the file ``to``; it appears whole or not at all.
@@ -185,17 +207,7 @@ class Client:
             ProblemError: there is no such result.
             Unreachable: no answer.
         """
-        answer = self._call("GET", f"/v1/jobs/{job_id}/result", params={"part": part})
-        url = answer.headers["Location"]
-        target = Path(to)
-        try:
-            with self._storage.stream("GET", url) as body:
-                if not body.is_success:
-                    raise Unreachable(f"the storage answers {body.status_code} for {part} of {job_id}")
-                write_whole(target, body.iter_bytes(CHUNK_BYTES))
-        except httpx.TransportError as err:
-            raise Unreachable(f"the storage at {httpx.URL(url).host} does not answer: {err}") from err
-        return target
+        return self._done(self._calls.download(job_id, to=to, part=part))
 
     def upload(self, path: str | Path, *, on_upload: OnUpload | None = None) -> str:
         """Send a file to the storage by a presigned URL; its upload id.
@@ -205,96 +217,131 @@ class Client:
             ProblemError: the service refuses.
             Unreachable: no answer.
         """
-        file = Path(path)
-        said = {"content_type": media_type(file), "size": file.stat().st_size, "filename": file.name}
-        place = self._call("POST", "/v1/uploads", json=said).json()
-        try:
-            answer = self._storage.put(place["url"], headers=place["headers"], content=chunks(file, on_upload))
-        except httpx.TransportError as err:
-            raise Unreachable(f"the storage at {httpx.URL(place['url']).host} does not answer: {err}") from err
-        if not answer.is_success:
-            raise Unreachable(f"the storage does not take the file: it answers {answer.status_code}")
-        upload_id: str = place["upload_id"]
-        return upload_id
+        return self._done(self._calls.upload(path, on_upload=on_upload))
 
-    # -- ours
-
-    def _submit_json(self, words: Mapping[str, Any], key: str) -> Job:
-        return Job.from_json(self._call("POST", "/v1/jobs", json=words, headers={"Idempotency-Key": key}).json())
-
-    def _submit_file(self, path: Path, wishes: Mapping[str, Any], key: str, on_upload: OnUpload | None) -> Job:
-        # Small by now: read once, so that a repeat sends the same bytes.
-        data = path.read_bytes()
-        files: dict[str, Any] = {"request": (None, json.dumps(wishes), "application/json"), "file": (path.name, data)}
-        answer = self._call("POST", "/v1/jobs", files=files, headers={"Idempotency-Key": key})
-        if on_upload is not None:
-            on_upload(len(data), len(data))
-        return Job.from_json(answer.json())
-
-    def _changes(self, job_id: str, deadline: float) -> Iterator[Job]:
-        """The job, then again whenever its record has changed, until it has ended or the time is up."""
-        tag = ""
-        while True:
-            answer = self._call("GET", f"/v1/jobs/{job_id}", headers={"If-None-Match": tag} if tag else {})
-            if answer.status_code != httpx.codes.NOT_MODIFIED:
-                tag = answer.headers.get("ETag", "")
-                yield Job.from_json(answer.json())
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return
-            time.sleep(min(FIRST_PAUSE_S, left))
-
-    @contextlib.contextmanager
-    def _open_events(self, job_id: str, after: int | None) -> Iterator[httpx.Response]:
-        headers = {"Accept": "text/event-stream"} | ({} if after is None else {"Last-Event-ID": str(after)})
-        # Comments break the silence between events well within the client's timeout.
-        with self._api.stream("GET", f"/v1/jobs/{job_id}/events", headers=headers) as answer:
-            if answer.is_error:
-                answer.read()
-                raise _problem(answer)
-            yield answer
-
-    def _call(self, method: str, path: str, **words: Any) -> httpx.Response:
-        """The answer, after repeats where the fault may pass. Everything we send is safe to repeat.
+    def submit_batch(self, wishes: Mapping[str, Any], *, idempotency_key: str | None = None) -> Batch:
+        """Submit many pictures; ``wishes`` as in ``POST /v1/batches``: manifest or prefix, output, options and so on.
 
         Raises:
             ProblemError: the service refuses.
             Unreachable: no answer.
         """
-        for attempt in range(self._retries + 1):
-            last = attempt == self._retries
+        return self._done(self._calls.submit_batch(wishes, idempotency_key=idempotency_key))
+
+    def get_batch(self, batch_id: str) -> Batch:
+        """The batch as it is now.
+
+        Raises:
+            ProblemError: ``batch_not_found``, or the service is in trouble.
+            Unreachable: no answer.
+        """
+        return self._done(self._calls.batch("GET", f"/v1/batches/{batch_id}"))
+
+    def list_batches(self, *, limit: int = 50) -> Iterator[Batch]:
+        """All batches, newest first, page by page as they are asked for."""
+        return self._told(self._calls.batch_pages(limit=limit))
+
+    def change_batch(self, batch_id: str, change: Change) -> Batch:
+        """Pause, resume or cancel a batch, or try its failed items again.
+
+        Raises:
+            ProblemError: ``illegal_state``: not in the state that it is in.
+            Unreachable: no answer.
+        """
+        return self._done(self._calls.batch("POST", f"/v1/batches/{batch_id}/{change}"))
+
+    def batch_items(
+        self, batch_id: str, *, status: ItemStatus = "failed", limit: int = 200
+    ) -> Iterator[Mapping[str, Any]]:
+        """Items of one kind, in the manifest's order, page by page as they are asked for."""
+        return self._told(self._calls.batch_items(batch_id, status=status, limit=limit))
+
+    def download_report(self, batch_id: str, *, to: str | Path, file: ReportFile = "csv") -> Path:
+        """Fetch the completion report into the file ``to``; it appears whole or not at all.
+
+        Raises:
+            ProblemError: it has not ended.
+            Unreachable: no answer.
+        """
+        return self._done(self._calls.download_report(batch_id, to=to, file=file))
+
+    # -- ours
+
+    def _done(self, steps: Steps[T]) -> T:
+        """What the steps end in."""
+        with contextlib.closing(_Hands(self._api, self._storage)) as hands:
+            outcome: Any = None
+            fault: httpx.TransportError | None = None
             try:
-                answer = self._api.request(method, path, **words)
-            except httpx.TransportError as err:
-                if last:
-                    raise Unreachable(f"{self._api.base_url} does not answer: {err}") from err
-                time.sleep(_pause(None, attempt))
-                continue
-            if not answer.is_error:
-                return answer
-            if last or answer.status_code not in _PASSING:
-                raise _problem(answer)
-            time.sleep(_pause(answer, attempt))
-        raise AssertionError("the last attempt returns or raises")
+                while True:
+                    effect = steps.send(outcome) if fault is None else steps.throw(fault)
+                    outcome, fault = hands.attempt(effect)
+            except StopIteration as end:
+                ended: T = end.value
+                return ended
+
+    def _told(self, steps: Steps[None]) -> Iterator[Any]:
+        """What the steps tell, as it is asked for."""
+        with contextlib.closing(_Hands(self._api, self._storage)) as hands, contextlib.suppress(StopIteration):
+            outcome: Any = None
+            fault: httpx.TransportError | None = None
+            while True:
+                effect = steps.send(outcome) if fault is None else steps.throw(fault)
+                if isinstance(effect, Tell):
+                    yield effect.value
+                    outcome, fault = None, None
+                else:
+                    outcome, fault = hands.attempt(effect)
 
 
-def _problem(answer: httpx.Response) -> ProblemError:
-    try:
-        said = answer.json()
-    except ValueError:
-        said = None
-    if not isinstance(said, dict):
-        said = {}
-    return ProblemError(
-        status=answer.status_code,
-        code=said.get("code", f"http_{answer.status_code}"),
-        title=said.get("title", f"The service answers {answer.status_code}"),
-        detail=said.get("detail", "This is not a photomend answer; check the address."),
-        pointer=said.get("pointer"),
-    )
+class _Hands:
+    """Does what one run of steps asks for."""
 
+    def __init__(self, api: httpx.Client, storage: httpx.Client) -> None:
+        self._api, self._storage = api, storage
+        self._stream = contextlib.ExitStack()
+        self._lines: Iterator[str] = iter(())
 
-def _pause(answer: httpx.Response | None, attempt: int) -> float:
-    asked = "" if answer is None else answer.headers.get("Retry-After", "")
-    own = float(FIRST_PAUSE_S * 2**attempt)
-    return min(LONGEST_PAUSE_S, max(own, float(asked))) if asked.isdigit() else own
+    def close(self) -> None:
+        self._stream.close()
+
+    def attempt(self, effect: Effect) -> tuple[Any, httpx.TransportError | None]:
+        """What came of it, or the fault that it met."""
+        try:
+            return self._do(effect), None
+        except httpx.TransportError as err:
+            return None, err
+
+    def _do(self, effect: Effect) -> Any:
+        match effect:
+            case Call():
+                return self._api.request(effect.method, effect.path, **effect.words)
+            case Sleep():
+                return time.sleep(effect.seconds)
+            case Put():
+                content = chunks(effect.file, effect.on_upload)
+                return self._storage.put(effect.url, headers=dict(effect.headers), content=content)
+            case Fetch():
+                return self._fetch(effect)
+            case Listen():
+                return self._listen(effect)
+            case NextLine():
+                return next(self._lines, None)
+        raise AssertionError(f"unknown: {effect}")
+
+    def _fetch(self, effect: Fetch) -> int:
+        with self._storage.stream("GET", effect.url) as body:
+            if body.is_success:
+                with written_whole(effect.to) as file:
+                    for chunk in body.iter_bytes(CHUNK_BYTES):
+                        file.write(chunk)
+            return body.status_code
+
+    def _listen(self, effect: Listen) -> httpx.Response:
+        self._stream.close()
+        # Comments break the silence between events well within the client's timeout.
+        answer = self._stream.enter_context(self._api.stream("GET", effect.path, headers=dict(effect.headers)))
+        if answer.is_error:
+            answer.read()
+        self._lines = answer.iter_lines()
+        return answer

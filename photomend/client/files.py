@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from photomend.client.errors import UnsupportedFile
 
@@ -20,6 +23,8 @@ _SIGNATURES = {
     b"MM\x00*": "image/tiff",
     b"II+\x00": "image/tiff",
     b"MM\x00+": "image/tiff",
+    b"GIF87a": "image/gif",
+    b"GIF89a": "image/gif",
 }
 
 
@@ -34,17 +39,23 @@ def chunks(file: Path, on_upload: OnUpload | None) -> Iterator[bytes]:
                 on_upload(sent, total)
 
 
-def write_whole(target: Path, chunks: Iterable[bytes]) -> None:
-    """Write beside the target and rename, so that a broken download leaves no half picture."""
+@contextlib.contextmanager
+def written_whole(target: Path) -> Iterator[BinaryIO]:
+    """A file beside the target that is renamed when all is well, so that a broken download leaves no half picture."""
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
         with part.open("xb") as file:
-            for chunk in chunks:
-                file.write(chunk)
+            yield file
         part.replace(target)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def sha256_of(file: Path) -> str:
+    """SHA-256 of the file's bytes, in hexadecimal."""
+    with file.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()
 
 
 def media_type(file: Path) -> str:
@@ -57,7 +68,9 @@ def media_type(file: Path) -> str:
         head = data.read(12)
     if head[:4] == b"RIFF" and head[8:] == b"WEBP":
         return "image/webp"
+    if head[4:] in {b"ftypavif", b"ftypavis", b"ftypmif1"}:
+        return "image/avif"
     for signature, kind in _SIGNATURES.items():
         if head.startswith(signature):
             return kind
-    raise UnsupportedFile(f"{file.name} is not a JPEG, PNG, TIFF or WebP file")
+    raise UnsupportedFile(f"{file.name} is not a JPEG, PNG, TIFF, WebP, GIF or AVIF file")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 _TERMINAL = frozenset({"succeeded", "failed", "canceled", "expired"})
@@ -53,18 +54,51 @@ class Event:
     job: Job
 
 
-def parse_events(lines: Iterable[str]) -> Iterator[Event]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What became of ``restore``: the picture is in ``path``."""
+
+    job: Job
+    path: Path
+
+    @property
+    def faces(self) -> Sequence[Mapping[str, Any]]:
+        """Every candidate with its box, score, status and reason."""
+        return self.job.faces
+
+    @property
+    def warnings(self) -> Sequence[Mapping[str, str]]:
+        """What to know though it succeeded: code and detail."""
+        return self.job.warnings
+
+
+class EventParser:
     """Events from the lines of a text/event-stream; comments and unknown fields are passed over."""
-    fields: dict[str, str] = {}
-    for line in lines:
+
+    def __init__(self) -> None:
+        self._fields: dict[str, str] = {}
+
+    def feed(self, line: str) -> Event | None:
+        """The event that this line ends, if it ends one."""
         if line:
             name, _, value = line.partition(":")
             value = value.removeprefix(" ")
-            if name == "data" and "data" in fields:
-                value = f"{fields['data']}\n{value}"
+            if name == "data" and "data" in self._fields:
+                value = f"{self._fields['data']}\n{value}"
             if name:
-                fields[name] = value
-        elif "data" in fields:
-            job = Job.from_json(json.loads(fields["data"]))
-            yield Event(kind=fields.get("event", "message"), revision=int(fields.get("id", "0")), job=job)
-            fields = {}
+                self._fields[name] = value
+            return None
+        fields, self._fields = self._fields, {}
+        if "data" not in fields:
+            return None
+        job = Job.from_json(json.loads(fields["data"]))
+        return Event(kind=fields.get("event", "message"), revision=int(fields.get("id", "0")), job=job)
+
+
+def parse_events(lines: Iterable[str]) -> Iterator[Event]:
+    """The events of a whole text/event-stream."""
+    parser = EventParser()
+    for line in lines:
+        event = parser.feed(line)
+        if event is not None:
+            yield event

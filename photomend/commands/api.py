@@ -20,7 +20,8 @@ def api(
     Needs Redis (PHOTOMEND_REDIS_URL) and S3-compatible storage (PHOTOMEND_S3_ENDPOINT_URL); a keeper and a worker do
     the jobs. `photomend up` starts all of it on one machine.
 
-    There are no keys yet: whoever reaches the address may submit jobs. Keep it on loopback or behind your own gateway.
+    On loopback no key is needed, and whoever shows none is the tenant `local`. On every other address callers need
+    one (`photomend keys create`), and it does not start before somebody has one. PHOTOMEND_SIGNING_SECRET must be set.
 
     Example: photomend api --host 127.0.0.1 --port 8080
     """

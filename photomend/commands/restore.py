@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,14 +12,15 @@ import typer
 
 from photomend import exits
 from photomend.commands import flags
-from photomend.faults import wrong_settings
+from photomend.commands.deliver import FolderJob, restore_folder
+from photomend.commands.local import Device, Engine, WeightsDir, checked_options, load_networks, refuse, restart_tuned
 
 if TYPE_CHECKING:
     from jobs.options import JobOptions
     from photomend.files import Input, Layout
     from photomend.mending import Mender
 
-_PICTURES, _MACHINE = "Pictures", flags.MACHINE
+_PICTURES, _DELIVERY, _MACHINE = "Pictures", "Delivery", flags.MACHINE
 
 
 class LayoutName(StrEnum):
@@ -63,6 +63,37 @@ def restore(
             rich_help_panel=_PICTURES,
         ),
     ] = LayoutName.FLAT,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report",
+            help="Work on the folder as one delivery that goes on where it was stopped, and write "
+            "OUT/photomend-report: CSV, JSON Lines, a page with a contact sheet, checksums",
+            rich_help_panel=_DELIVERY,
+        ),
+    ] = False,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            help="The delivery's pictures, below IN: JSON Lines (source, sha256, options, output), CSV with such a "
+            "heading, or sha256sum's lines. Checksums are verified before work. Means --report",
+            rich_help_panel=_DELIVERY,
+            show_default=False,
+        ),
+    ] = None,
+    at_once: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            min=1,
+            max=16,
+            help="Pictures of a delivery in work at a time: the networks work on one, others are read and written "
+            "meanwhile (default: 2 with a GPU; 1 without, where one has all cores anyway)",
+            rich_help_panel=_DELIVERY,
+            show_default=False,
+        ),
+    ] = None,
     model: Annotated[str | None, flags.MODEL] = None,
     scale: Annotated[float, flags.SCALE] = 2.0,
     background: Annotated[str, flags.BACKGROUND] = "auto",
@@ -72,35 +103,24 @@ def restore(
     passes: Annotated[int, flags.PASSES] = 1,
     gray: Annotated[str, flags.GRAY] = "keep",
     seed: Annotated[int | None, flags.SEED] = None,
-    faces: Annotated[str, flags.FACES] = "all",
+    faces: Annotated[list[str], flags.FACES] = ["all"],  # noqa: B006  (typer copies it)
     only_center: Annotated[bool, flags.ONLY_CENTER] = False,
     min_face_px: Annotated[int, flags.MIN_FACE_PX] = 0,
     max_face_px: Annotated[int | None, flags.MAX_FACE_PX] = None,
     max_faces: Annotated[int | None, flags.MAX_FACES] = None,
     min_score: Annotated[float, flags.MIN_SCORE] = 0.5,
+    rotate: Annotated[bool, flags.ROTATE] = False,
     aligned: Annotated[bool, flags.ALIGNED] = False,
+    page: Annotated[int, flags.PAGE] = 1,
     picture_format: Annotated[str, flags.FORMAT] = "auto",
     quality: Annotated[int, flags.QUALITY] = 95,
     bit_depth: Annotated[str, flags.BIT_DEPTH] = "auto",
     suffix: Annotated[str, flags.SUFFIX] = "",
     outputs: Annotated[list[str], flags.OUTPUTS] = ["image,provenance"],  # noqa: B006  (typer copies it)
     metadata: Annotated[str, flags.METADATA] = "keep",
-    weights_dir: Annotated[
-        Path | None,
-        typer.Option(
-            help="Where `photomend models fetch` put weights (default: PHOTOMEND_WEIGHTS_DIR)",
-            rich_help_panel=_MACHINE,
-            show_default=False,
-        ),
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            help="auto, cpu, cuda:0 … (default: PHOTOMEND_DEVICE, auto)",
-            rich_help_panel=_MACHINE,
-            show_default=False,
-        ),
-    ] = None,
+    weights_dir: WeightsDir = None,
+    device: Device = None,
+    engine: Engine = None,
     precision: Annotated[str, flags.PRECISION] = "auto",
     as_json: Annotated[
         bool,
@@ -109,8 +129,9 @@ def restore(
 ) -> None:
     """Mend pictures on this machine: find the faces, restore them, enlarge the rest, keep everything else.
 
-    A result is the same kind of picture as its input: format, bit depth, gray or colour, transparency, colour profile
-    and metadata stay. Beside each result lies a record of what was done (name.provenance.json).
+    A result is the same kind of picture as its input: format, bit depth, gray or
+    colour, transparency, colour profile and metadata stay. Beside each result lies a
+    record of what was done (name.provenance.json).
 
     Examples:
       photomend restore old.jpg -o mended.jpg
@@ -118,6 +139,12 @@ def restore(
       photomend restore scans/ -o mended/ --recursive --scale 1 --background none
 
       photomend restore old.jpg -o out/ --outputs image,comparison,mask,faces
+
+      photomend restore scans/ -o mended/ --recursive --report     (again after a stop: it goes on)
+
+      photomend restore scans/ -o mended/ --manifest scans.sha256
+
+      photomend restore group.jpg -o out/ --faces g5k2p,k7m1q     (ids from photomend detect group.jpg)
 
       photomend restore -i inputs -o results -v 1.3 -s 2 --layout gfpgan     (as GFPGAN's own script)
     """
@@ -133,9 +160,11 @@ def restore(
         "max_face_px": max_face_px,
         "max_faces": max_faces,
         "min_score": min_score,
+        "rotate": rotate,
         "passes": passes,
         "aligned": aligned,
         "gray": gray,
+        "page": page,
         "format": picture_format,
         "quality": quality,
         "bit_depth": bit_depth,
@@ -145,12 +174,35 @@ def restore(
         "precision": precision,
         "seed": seed,
     }
+    from jobs.kinds import Kind
+
+    is_delivery = report or manifest is not None
+    of_precision = ctx.get_parameter_source("precision")
+    if is_delivery and of_precision is not None and of_precision.name == "DEFAULT":
+        # As in a batch of the service: the same pixels on every machine count more than speed.
+        said["precision"] = "exact"
     words = flags.as_options(said, only_center=only_center)
-    _options(words)
-    _restart_tuned(ctx)
+    checked_options(Kind.RESTORE, words)
+    restart_tuned(ctx)
     wanted = [*(paths or []), *(more or [])]
+    if is_delivery:
+        if layout is not LayoutName.FLAT:
+            raise typer.BadParameter("a delivery keeps the folder's own layout; leave --layout out")
+        job = FolderJob(
+            paths=wanted,
+            out=out,
+            manifest=manifest,
+            recursive=recursive,
+            overwrite=overwrite,
+            at_once=at_once,
+            weights_dir=weights_dir,
+            device=device,
+            engine=engine,
+        )
+        restore_folder(job, words, as_json=as_json)
+        return
     run = _Run(paths=wanted, out=out, recursive=recursive, overwrite=overwrite, layout=layout)
-    _restore(run, words, weights_dir, device, as_json=as_json)
+    _restore(run, words, _Machine(weights_dir=weights_dir, device=device, engine=engine), as_json=as_json)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,9 +216,19 @@ class _Run:
     layout: LayoutName
 
 
-def _restore(run: _Run, words: dict[str, Any], weights_dir: Path | None, device: str | None, *, as_json: bool) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Machine:
+    """What to work with, where something was said."""
+
+    weights_dir: Path | None
+    device: str | None
+    engine: str | None
+
+
+def _restore(run: _Run, words: dict[str, Any], machine: _Machine, *, as_json: bool) -> None:
+    from photomend import outcomes as told
     from photomend.files import FileRefused
-    from photomend.mending import Failed
+    from photomend.outcomes import Failed
     from photomend.terminal import Terminal
     from pipeline.errors import PipelineError
 
@@ -174,30 +236,15 @@ def _restore(run: _Run, words: dict[str, Any], weights_dir: Path | None, device:
     try:
         sources, options, layout = _plan(run, words)
         with terminal.busy("loading the networks"):
-            mender = _mender(run, options, layout, weights_dir, device)
-    except FileRefused as error:
-        terminal.fail(str(error), error.code)
-        raise typer.Exit(exits.FAILED) from error
-    except PipelineError as error:
-        terminal.fail(f"{error.public} {error}", error.code)
-        raise typer.Exit(exits.FAILED) from error
-    outcomes = terminal.follow(sources, mender)
+            mender = _mender(run, options, layout, machine)
+    except (FileRefused, PipelineError) as error:
+        raise refuse(terminal, error) from error
+    outcomes = terminal.follow(sources, mender.mend_all)
     terminal.summary(outcomes, run.out)
     if as_json:
-        sys.stdout.write(terminal.as_json(outcomes) + "\n")
+        sys.stdout.write(told.as_json(outcomes) + "\n")
     if any(isinstance(outcome, Failed) for outcome in outcomes):
         raise typer.Exit(exits.FAILED)
-
-
-def _options(words: dict[str, Any]) -> JobOptions:
-    """The options, checked by the one vocabulary that the service uses too."""
-    from jobs.errors import InvalidOption
-    from jobs.options import JobOptions
-
-    try:
-        return JobOptions.from_mapping(words)
-    except InvalidOption as error:
-        raise typer.BadParameter(error.detail) from error
 
 
 def _plan(run: _Run, words: dict[str, Any]) -> tuple[tuple[Input, ...], JobOptions, Layout]:
@@ -206,6 +253,7 @@ def _plan(run: _Run, words: dict[str, Any]) -> tuple[tuple[Input, ...], JobOptio
     Raises:
         FileRefused: nothing to do, or a path leads nowhere.
     """
+    from jobs.kinds import Kind
     from photomend.files import FileRefused, Flat, Gfpgan, OneFile, find_inputs, format_of_extension
 
     if not run.paths:
@@ -214,11 +262,13 @@ def _plan(run: _Run, words: dict[str, Any]) -> tuple[tuple[Input, ...], JobOptio
     announced = format_of_extension(run.out) if to_one_file and run.layout is LayoutName.FLAT else None
     if announced and words["format"] not in {"auto", announced}:
         raise typer.BadParameter(f"the result is named {run.out.name}, but --format says {words['format']}")
+    if announced and words["suffix"]:
+        raise typer.BadParameter(f"the result is named {run.out.name} in full; leave --suffix out or name a folder")
     if announced:
         words = words | {"format": announced}
     if run.layout is LayoutName.GFPGAN and "faces" not in words["outputs"]:
         words = words | {"outputs": [*words["outputs"], "faces"]}
-    options = _options(words)
+    options = checked_options(Kind.RESTORE, words)
     sources = find_inputs(run.paths, recursive=run.recursive, without=run.out)
     if not sources:
         hint = "" if run.recursive else "; --recursive looks into its subfolders"
@@ -229,51 +279,24 @@ def _plan(run: _Run, words: dict[str, Any]) -> tuple[tuple[Input, ...], JobOptio
     return sources, options, kind(folder=run.out, suffix=options.suffix)
 
 
-def _mender(run: _Run, options: JobOptions, layout: Layout, weights_dir: Path | None, device: str | None) -> Mender:
+def _mender(run: _Run, options: JobOptions, layout: Layout, machine: _Machine) -> Mender:
     """The networks, loaded, and refused at once where they cannot do what is wanted.
 
     Raises:
         FileRefused: a setting in the environment is wrong.
-        PipelineError: no weights, no such device, or an option that the model cannot honour.
+        PipelineError: no weights, no such device or engine, or an option that the model cannot honour.
     """
-    from pydantic import ValidationError
-
-    from photomend.files import FileRefused
     from photomend.mending import Mender
     from pipeline.codec import Limits
-    from pipeline.restorer import Restorer
-    from pipeline.weights import WeightStore
     from worker.mapping import restore_options
-    from worker.settings import WorkerSettings
 
-    try:
-        settings = WorkerSettings()
-    except ValidationError as error:
-        raise FileRefused("invalid_setting", " ".join(wrong_settings(error))) from error
-    # The user sits before the terminal that says so, hence the preview pack may stand in.
-    weights = WeightStore(weights_dir or settings.weights_dir, allow_preview=True)
-    restorer = Restorer.load(weights, device=device or settings.device)
+    restorer, max_pixels = load_networks(machine.weights_dir, machine.device, machine.engine)
     restorer.require(restore_options(options))
     return Mender(
         restorer=restorer,
         options=options,
         layout=layout,
-        limits=Limits(max_pixels=settings.max_pixels),
+        limits=Limits(max_pixels=max_pixels),
         overwrite=run.overwrite,
         with_cmp=run.layout is LayoutName.GFPGAN,
     )
-
-
-def _restart_tuned(ctx: typer.Context) -> None:
-    """Start this program once more, with glibc's allocator set up for torch: it reads its variables at start only.
-
-    Worth 1.25 to 1.5 times the speed on a CPU. Only where the whole process is this command's, never in a test runner.
-    """
-    if not ctx.obj or not ctx.obj.get("own_process") or not sys.platform.startswith("linux"):
-        return
-    from worker.processes import ALLOCATOR
-    from worker.settings import environment_with
-
-    tuned = environment_with({}, defaults=ALLOCATOR)
-    if tuned != environment_with({}, defaults={}):
-        os.execve(sys.executable, sys.orig_argv, tuned)  # noqa: S606  (the same program with the same words)

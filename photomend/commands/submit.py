@@ -17,9 +17,27 @@ from photomend.commands import flags
 if TYPE_CHECKING:
     from photomend.client import Client, Job
 
-_HOW, _JOB = flags.RESTORATION, "The job"
+_JOB = "The job"
 
-Url = Annotated[str, typer.Option("--url", help="Where the service is")]
+#: Said after a refusal for want of a key.
+_KEY_WANTED = (
+    "\nPut a key of yours into PHOTOMEND_API_KEY. The operator makes one: `photomend keys create --tenant NAME`."
+)
+
+Url = Annotated[
+    str | None,
+    typer.Option("--url", help=f"Where the service is; else PHOTOMEND_API_URL, else {DEFAULT_URL}", show_default=False),
+]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        "--api-key",
+        metavar="KEY",
+        help="Your key, where the service asks for one; better in PHOTOMEND_API_KEY, which others on this machine "
+        "do not see",
+        show_default=False,
+    ),
+]
 JobId = Annotated[str, typer.Argument(help="The job's id, job_…", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the job as JSON on standard output")]
 
@@ -38,21 +56,14 @@ def submit(
     background: Annotated[str | None, flags.BACKGROUND] = None,
     tile_px: Annotated[int | None, flags.TILE_PX] = None,
     strength: Annotated[float | None, flags.STRENGTH] = None,
-    faces: Annotated[str | None, flags.FACES] = None,
+    faces: Annotated[list[str] | None, flags.FACES] = None,
     only_center: Annotated[bool, flags.ONLY_CENTER] = False,
+    rotate: Annotated[bool, flags.ROTATE] = False,
     aligned: Annotated[bool, flags.ALIGNED] = False,
     picture_format: Annotated[str | None, flags.FORMAT] = None,
     suffix: Annotated[str | None, flags.SUFFIX] = None,
     outputs: Annotated[list[str] | None, flags.OUTPUTS] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--option",
-            metavar="NAME=VALUE",
-            help="Any other option of the API; repeat it",
-            rich_help_panel=_HOW,
-        ),
-    ] = None,
+    option: Annotated[list[str] | None, flags.OPTION] = None,
     priority: Annotated[str | None, typer.Option(help="interactive or batch", rich_help_panel=_JOB)] = None,
     deadline: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="Fail if not done by then", rich_help_panel=_JOB)
@@ -67,7 +78,8 @@ def submit(
         ),
     ] = None,
     as_json: AsJson = False,
-    url: Url = DEFAULT_URL,
+    url: Url = None,
+    api_key: Key = None,
 ) -> None:
     """Submit one picture to a running service.
 
@@ -86,30 +98,31 @@ def submit(
         "tile_px": tile_px,
         "strength": strength,
         "faces": faces,
+        "rotate": rotate or None,
         "aligned": aligned or None,
         "format": picture_format,
         "suffix": suffix,
         "outputs": outputs,
     }
-    options = _pairs(option, "--option", _value) | flags.as_options(wishes, only_center=only_center)
+    options = pairs(option, "--option", value) | flags.as_options(wishes, only_center=only_center)
     said = {"options": options, "priority": priority, "deadline_s": deadline, "callback_url": callback}
-    with _client(url) as client:
-        job = _submit(client, source, said | {"metadata": _pairs(label, "--label", str)})
-        _say(f"{job.id} {job.status}")
+    with connected(url, api_key) as client:
+        job = _submit(client, source, said | {"metadata": pairs(label, "--label", str)})
+        say(f"{job.id} {job.status}")
         if wait or out is not None:
             job = _follow(client, job.id, timeout)
             _summary(job)
         if out is not None:
-            _say(f"Saved {client.download(job.id, to=out)}")
+            say(f"Saved {client.download(job.id, to=out)}")
         _print(job, as_json=as_json)
 
 
-def status(job_id: JobId, as_json: AsJson = False, url: Url = DEFAULT_URL) -> None:
+def status(job_id: JobId, as_json: AsJson = False, url: Url = None, api_key: Key = None) -> None:
     """Say how a job is doing.
 
     Example: photomend status job_0f4c2b9d7e6a4f1c8b3d5e7f9a1b2c3d
     """
-    with _client(url) as client:
+    with connected(url, api_key) as client:
         job = client.get(job_id)
         _summary(job)
         _print(job, as_json=as_json)
@@ -117,30 +130,30 @@ def status(job_id: JobId, as_json: AsJson = False, url: Url = DEFAULT_URL) -> No
             raise typer.Exit(exits.FAILED)
 
 
-def cancel(job_id: JobId, as_json: AsJson = False, url: Url = DEFAULT_URL) -> None:
+def cancel(job_id: JobId, as_json: AsJson = False, url: Url = None, api_key: Key = None) -> None:
     """Cancel a job: one that waits ends at once, one at work within seconds, one that has ended stays as it is.
 
     Example: photomend cancel job_0f4c2b9d7e6a4f1c8b3d5e7f9a1b2c3d
     """
-    with _client(url) as client:
+    with connected(url, api_key) as client:
         job = client.cancel(job_id)
         _summary(job)
         _print(job, as_json=as_json)
 
 
 @contextmanager
-def _client(url: str) -> Iterator[Client]:
+def connected(url: str | None, api_key: str | None) -> Iterator[Client]:
     """A client whose errors end the command with one sentence."""
     from photomend.client import Client, PhotomendError, ProblemError, Unreachable
 
     try:
-        with Client(url) as client:
+        with Client(url, api_key=api_key) as client:
             yield client
     except Unreachable as err:
         _fail(f"{err}. Is the service running? `photomend up` starts one.")
     except ProblemError as err:
         where = f" ({err.pointer})" if err.pointer else ""
-        _fail(f"{err}{where} [{err.code}]")
+        _fail(f"{err}{where} [{err.code}]{_KEY_WANTED if err.code == 'unauthorized' else ''}")
     except PhotomendError as err:
         _fail(str(err))
     except OSError as err:
@@ -148,7 +161,7 @@ def _client(url: str) -> Iterator[Client]:
 
 
 def _fail(sentence: str) -> NoReturn:
-    _say(sentence, style="red")
+    say(sentence, style="red")
     raise typer.Exit(exits.FAILED)
 
 
@@ -186,15 +199,16 @@ def _summary(job: Job) -> None:
     if job.status == "processing":
         words.append(f"{job.stage or 'starting'} {job.percent} %")
     if job.status == "succeeded":
-        words.append(f"{len(job.faces)} face{'' if len(job.faces) == 1 else 's'}")
-    _say(", ".join(words))
+        faces = [face for face in job.faces if face.get("status") != "rejected"]
+        words.append(f"{len(faces)} face{'' if len(faces) == 1 else 's'}")
+    say(", ".join(words))
     for notice in job.warnings:
-        _say(f"note: {notice['detail']}", style="yellow")
+        say(f"note: {notice['detail']}", style="yellow")
     if job.error is not None:
-        _say(f"{job.error['title']} {job.error['detail']} [{job.error['code']}]", style="red")
+        say(f"{job.error['title']} {job.error['detail']} [{job.error['code']}]", style="red")
 
 
-def _say(line: str, style: str = "") -> None:
+def say(line: str, style: str = "") -> None:
     from rich.console import Console
     from rich.text import Text
 
@@ -206,7 +220,7 @@ def _print(job: Job, *, as_json: bool) -> None:
     sys.stdout.write((json.dumps(dict(job.raw), indent=2) if as_json else job.id) + "\n")
 
 
-def _pairs(said: list[str] | None, flag: str, convert: Callable[[str], Any]) -> dict[str, Any]:
+def pairs(said: list[str] | None, flag: str, convert: Callable[[str], Any]) -> dict[str, Any]:
     pairs = {}
     for text in said or []:
         name, equals, value = text.partition("=")
@@ -216,7 +230,7 @@ def _pairs(said: list[str] | None, flag: str, convert: Callable[[str], Any]) -> 
     return pairs
 
 
-def _value(text: str) -> Any:
+def value(text: str) -> Any:
     """Numbers, true, false and null as such, everything else as text; the service checks them."""
     try:
         value = json.loads(text)

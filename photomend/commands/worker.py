@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from typing import Annotated
 
 import typer
@@ -19,7 +18,14 @@ def worker(
         int | None, typer.Option("--cpu", "--processes", min=1, help="So many processes on the CPU.")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Jobs at a time of each process.  [default: 8 on a GPU, 3 else]")
+        int | None,
+        typer.Option(
+            min=1,
+            max=256,
+            help="Jobs at a time of each process.  [default: PHOTOMEND_THREADS, else as many as keep its device busy: "
+            "8 to 16 on a GPU, 3 to 6 without]",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Take jobs from the queues and restore their pictures.
@@ -29,17 +35,20 @@ def worker(
     Example: photomend worker --gpus 0,1
     """
     from jobs import logs
+    from worker.memory import available_mb
     from worker.processes import available_cores, plan_processes
     from worker.settings import WorkerSettings
-    from worker.supervisor import Supervisor
+    from worker.supervisor import supervise
 
     chosen = _gpus(device, gpus, cpu)
-    plans = plan_processes(gpus=chosen, cpu=cpu or 1, threads=threads, cores=available_cores())
+    settings = WorkerSettings()
+    if threads is None and "threads" in settings.model_fields_set:
+        threads = settings.threads
+    plans = plan_processes(
+        gpus=chosen, cpu=cpu or 1, threads=threads, cores=available_cores(), memory_mb=available_mb()
+    )
     logs.configure(service="worker-supervisor")
-    supervisor = Supervisor(plans, app="worker.app:app", grace_s=WorkerSettings().drain_s)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, supervisor.on_signal)
-    raise typer.Exit(supervisor.run())
+    raise typer.Exit(supervise(plans, app="worker.app:app", settings=settings))
 
 
 def _gpus(device: str, gpus: str | None, cpu: int | None) -> tuple[str, ...]:

@@ -63,11 +63,15 @@ def as_png(photo: bytes) -> bytes:
     import cv2
     import numpy as np
 
-    from pipeline import codec
+    from pipeline import codec, colour
+    from pipeline.comparison import over_white
     from pipeline.errors import PipelineError
+    from pipeline.picture import whole
 
     try:
-        shown = codec.read(photo).working
+        source = codec.read(photo)
+        # Not the colours that lie hidden under transparent pixels.
+        shown = over_white(whole(source.picture), None if source.alpha is None else colour.unit(source.alpha))
     except PipelineError as err:
         raise DemoError(f"this photo cannot be used: {err}") from err
     pixels = np.rint(np.clip(shown, 0, 1) * 255).astype(np.uint8)

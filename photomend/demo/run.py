@@ -98,10 +98,9 @@ def _upload(stack: LocalStack, data: bytes) -> ObjectRef:
     from jobs.blobs import BlobStore
     from jobs.model import ObjectRef
     from pipeline import codec
-    from pipeline.formats import CAPABILITIES
 
-    kind = CAPABILITIES[codec.probe(data).format]
-    source = ObjectRef(bucket=stack.settings.bucket, key=f"demo/{time.time_ns()}/photo.{kind.extension}")
+    kind = codec.probe(data).format
+    source = ObjectRef(bucket=stack.settings.bucket, key=f"demo/{time.time_ns()}/photo.{kind}")
     BlobStore.connect(stack.settings).put(source, data, content_type=kind.content_type)
     return source
 
@@ -112,7 +111,7 @@ def _follow(client: Client, job: Job, console: Console) -> Job:
     columns = (TextColumn("  {task.description:<11}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task(job.status, total=100)
-        for event in client.events(job.id):
+        for event in client.stream_events(job.id):
             words = event.job.stage if event.job.status == "processing" else event.job.status
             progress.update(bar, description=words or "", completed=event.job.percent)
     job = client.get(job.id)

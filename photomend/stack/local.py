@@ -153,6 +153,9 @@ class LocalStack:
         if given.callback_secret is None:
             kept = private.keep(self.plan.data_dir / "callback-secret", _new_callback_secret())
             self._env["PHOTOMEND_CALLBACK_SECRET"] = kept
+        if given.signing_secret is None:
+            kept = private.keep(self.plan.data_dir / "signing-secret", secrets.token_urlsafe(32))
+            self._env["PHOTOMEND_SIGNING_SECRET"] = kept
 
     def _start_redis(self) -> None:
         from jobs.errors import JobsError
@@ -184,7 +187,7 @@ class LocalStack:
             self._on_step("Connecting to the S3 server")
         else:
             self._on_step("Starting the S3 server")
-            server = S3Server(self.plan.data_dir / "s3", self.plan.s3_port)
+            server = S3Server(self.plan.data_dir / "s3", self.plan.s3_port, origins=self._page_origins())
             self._cleanup.callback(server.stop)
             server.start()
             self._children.extend(server.children)
@@ -197,9 +200,16 @@ class LocalStack:
             }
         settings = self.settings
         try:
-            BlobStore.connect(settings).ensure_bucket(settings.bucket)
+            blobs = BlobStore.connect(settings)
+            blobs.ensure_bucket(settings.bucket)
+            if "s3_endpoint_url" in JobsSettings().model_fields_set:
+                # Where it refuses, the page uploads through the API, and the doctor says so.
+                blobs.let_pages_in(settings.bucket, self._page_origins())
         except JobsError as err:
             raise StackError(f"the bucket {settings.bucket} cannot be made or reached: {err}") from err
+
+    def _page_origins(self) -> list[str]:
+        return [f"http://{name}:{self.api_port}" for name in LOOPBACK_NAMES]
 
     def _start_api(self) -> None:
         api = self._run("api", "Starting the API")

@@ -46,6 +46,7 @@ def welcome(console: Console, stack: LocalStack) -> None:
     settings = stack.settings
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in (
+        ("Page", f"{stack.api_url}/   (drop a photo in, compare, review)"),
         ("API", f"{stack.api_url}   (documentation: {stack.api_url}/docs)"),
         ("Storage", f"{settings.s3_endpoint_url or 'AWS S3'}   bucket {settings.bucket}"),
         ("Redis", without_credentials(settings.redis_url)),
@@ -57,6 +58,7 @@ def welcome(console: Console, stack: LocalStack) -> None:
     console.print(
         f"\nSubmit a photo:  curl -sS -F file=@photo.jpg {stack.api_url}/v1/jobs\n"
         f"or, with progress:  photomend submit photo.jpg --url {stack.api_url}\n\n"
+        "No key is needed: the API listens on this machine alone.\n"
         "Jobs that name no model may use the preview weights that come with photomend; they are small and modest.\n"
         "Ctrl-C stops everything.",
         highlight=False,

@@ -11,6 +11,7 @@ import os
 import pwd
 import secrets
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -76,10 +77,13 @@ pipeline = catch_errors gatekeeper healthcheck listing_formats s3api tempauth co
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true
+# Swift knows no CORS rules of buckets: these web pages may read and upload by presigned URLs.
+cors_allow_origin = {origins}
 allow_account_management = true
 
 [filter:s3api]
 use = egg:swift#s3api
+cors_preflight_allow_origin = {origins}
 location = {region}
 s3_acl = false
 dns_compliant_bucket_names = true
@@ -136,7 +140,9 @@ default = yes
 class S3Server:
     """Swift's four servers and its updaters; data lies under ``root`` and is there again at the next start."""
 
-    def __init__(self, root: Path, port: int | None = None) -> None:
+    def __init__(self, root: Path, port: int | None = None, *, origins: Sequence[str] = ()) -> None:
+        """``origins``: of web pages that may use presigned URLs, such as ``http://127.0.0.1:8080``."""
+        self._origins = ",".join(origins)
         self.root = root.resolve()
         self._wanted_port = port
         self._port = port or 0
@@ -232,7 +238,9 @@ class S3Server:
         )
         if kind == "proxy":
             account, name = ACCESS_KEY.split(":")
-            return common + _PROXY.format(region=REGION, account=account, name=name, secret=self._secret)
+            return common + _PROXY.format(
+                region=REGION, account=account, name=name, secret=self._secret, origins=self._origins
+            )
         extra = _OBJECT_EXTRA if kind == "object" else ""
         return common + _BACKEND.format(kind=kind) + extra
 

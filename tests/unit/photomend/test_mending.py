@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
 import io
 import json
 import os
@@ -13,9 +15,11 @@ from PIL import Image
 
 from jobs.options import JobOptions
 from photomend.files import FileRefused, Flat, Gfpgan, Input, OneFile, find_inputs, write_whole
-from photomend.mending import Failed, Mended, Mender
+from photomend.mending import Mender
+from photomend.outcomes import Failed, Finished, as_json
 from photomend.terminal import Terminal
 from pipeline.codec import Limits
+from pipeline.types import ReviewFlag
 from tests.unit.pipeline.corpus import LOSSLESS
 from tests.unit.pipeline.test_restoration import Lighten
 
@@ -27,7 +31,7 @@ def mender(out: Path, *, outputs=("image", "provenance"), layout=None, **more) -
     return Mender(**given | {"layout": layout or Flat(folder=out)} | more)
 
 
-def mend(worker: Mender, *paths: Path) -> list[Mended | Failed]:
+def mend(worker: Mender, *paths: Path) -> list[Finished | Failed]:
     sources = [Input(path=path) for path in paths]
     return list(worker.mend_all(sources, on_progress=lambda _: lambda *_: None))
 
@@ -45,7 +49,7 @@ def names(folder: Path) -> list[str]:
 def test_results_lie_beside_each_other_under_the_input_s_name(tmp_path):
     source = put(tmp_path / "old.png")
     [outcome] = mend(mender(tmp_path / "out", outputs=("image", "faces", "mask", "comparison", "provenance")), source)
-    assert isinstance(outcome, Mended)
+    assert isinstance(outcome, Finished)
     assert names(tmp_path / "out") == [
         "old.comparison.png", "old.face-0-before.png", "old.face-0.png",
         "old.mask.png", "old.png", "old.provenance.json",
@@ -81,7 +85,7 @@ def test_an_existing_result_stays_unless_told_otherwise(tmp_path):
     assert outcome.code == "output_exists"
     assert old.read_bytes() == b"mine"
     [outcome] = mend(mender(tmp_path / "out", overwrite=True), source)
-    assert isinstance(outcome, Mended)
+    assert isinstance(outcome, Finished)
     assert old.read_bytes() != b"mine"
 
 
@@ -98,7 +102,7 @@ def test_an_input_is_never_written_to(tmp_path):
 def test_two_pictures_never_share_a_result(tmp_path):
     same = put(tmp_path / "a" / "old.png"), put(tmp_path / "b" / "old.png")
     first, second = mend(mender(tmp_path / "out", overwrite=True), *same)
-    assert isinstance(first, Mended)
+    assert isinstance(first, Finished)
     assert second.code == "output_taken"
 
 
@@ -161,6 +165,18 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path):
     assert names(tmp_path) == ["a.png"]
 
 
+def test_a_file_system_without_links_is_written_to_with_care_too(tmp_path, monkeypatch):
+    def no_links(*_):
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", no_links)
+    write_whole(b"one", tmp_path / "a", overwrite=False)
+    with pytest.raises(FileRefused, match="exists"):
+        write_whole(b"two", tmp_path / "a", overwrite=False)
+    assert (tmp_path / "a").read_bytes() == b"one"
+    assert names(tmp_path) == ["a"]
+
+
 def test_results_have_ordinary_permissions(tmp_path):
     umask = os.umask(0o022)
     try:
@@ -196,7 +212,7 @@ def test_a_scan_and_its_copy_in_another_format_both_get_everything(tmp_path):
     put(tmp_path / "in" / "opa.png")
     sources = find_inputs([tmp_path / "in"], recursive=False, without=tmp_path / "out")
     outcomes = list(mender(tmp_path / "out").mend_all(sources, on_progress=lambda _: lambda *_: None))
-    assert [type(one) for one in outcomes] == [Mended] * 3
+    assert [type(one) for one in outcomes] == [Finished] * 3
     assert names(tmp_path / "out") == [
         "oma.png", "oma.png.provenance.json", "oma.tif", "oma.tif.provenance.json",
         "opa.png", "opa.provenance.json",
@@ -206,23 +222,40 @@ def test_a_scan_and_its_copy_in_another_format_both_get_everything(tmp_path):
 def test_the_terminal_tells_faces_times_files_and_notes(tmp_path):
     source = put(tmp_path / "old.png")
     terminal = Terminal(width=200, file=io.StringIO())
-    outcomes = terminal.follow([Input(path=source)], mender(tmp_path / "out"))
+    outcomes = terminal.follow([Input(path=source)], mender(tmp_path / "out").mend_all)
     terminal.summary(outcomes, tmp_path / "out")
     text = terminal.file.getvalue()
     assert "1 face found, 1 restored" in text
     assert "restore 0.50 s" in text
     assert str(tmp_path / "out" / "old.png") in text
     assert "note: Preview. [preview_weights]" in text
-    assert json.loads(terminal.as_json(outcomes))["pictures"][0]["faces"][0]["status"] == "restored"
+    assert json.loads(as_json(outcomes))["pictures"][0]["faces"][0]["status"] == "restored"
+
+
+def test_the_terminal_says_which_faces_to_look_at_and_why(tmp_path):
+    class Doubtful(Lighten):
+        def __call__(self, *args, **kwargs):
+            made = super().__call__(*args, **kwargs)
+            flag = ReviewFlag(code="tiny", reason="it is enlarged 9.0 times")
+            return dataclasses.replace(made, faces=(dataclasses.replace(made.faces[0], review=(flag,)),))
+
+    for paths, said in (
+        ([put(tmp_path / "a.png")], "face m5g5g: look at it, it is enlarged 9.0 times"),
+        ([put(tmp_path / "b.png"), put(tmp_path / "c.png")], "2 faces to look at"),
+    ):
+        terminal = Terminal(width=200, file=io.StringIO())
+        work = mender(tmp_path / "out", restorer=Doubtful()).mend_all
+        terminal.summary(terminal.follow([Input(path=p) for p in paths], work), tmp_path / "out")
+        assert said in terminal.file.getvalue()
 
 
 def test_the_terminal_lists_every_failure_of_a_folder(tmp_path):
     terminal = Terminal(width=200, file=io.StringIO())
     paths = [put(tmp_path / "a.png"), put(tmp_path / "[b].jpg", b"no picture")]
-    outcomes = terminal.follow([Input(path=p) for p in paths], mender(tmp_path / "out"))
+    outcomes = terminal.follow([Input(path=p) for p in paths], mender(tmp_path / "out").mend_all)
     terminal.summary(outcomes, tmp_path / "out")
     text = terminal.file.getvalue()
     assert "1 of 2 pictures mended" in text
     assert "[b].jpg" in text
     assert "image_unreadable" in text
-    assert json.loads(terminal.as_json(outcomes))["pictures"][1]["code"] == "image_unreadable"
+    assert json.loads(as_json(outcomes))["pictures"][1]["code"] == "image_unreadable"

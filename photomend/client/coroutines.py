@@ -1,0 +1,357 @@
+"""One service, spoken to over HTTP, by a coroutine; what the calls do is in ``calls.py``."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import anyio.to_thread
+import httpx
+
+from photomend.client.batch import Batch, Change, ItemStatus, ReportFile
+from photomend.client.calls import Calls, Kind, OnProgress, list_query, wishes_of
+from photomend.client.connection import RETRIES, RETRY_FOR_S
+from photomend.client.effects import Call, Effect, Fetch, Listen, NextLine, Put, Sleep, Steps, T, Tell
+from photomend.client.files import CHUNK_BYTES, OnUpload, chunks, written_whole
+from photomend.client.job import Event, Job, Result
+from photomend.client.settings import chosen_key, chosen_url
+
+_AGENT = {"User-Agent": "photomend-python"}
+
+
+class AsyncClient:
+    """``Client`` for coroutines: the same calls, awaited. Close it, or use it with ``async with``.
+
+    Example::
+
+        async with AsyncClient() as client:
+            result = await client.restore("old.jpg", to="mended.jpg", scale=2)
+            print(result.path, len(result.faces), result.warnings)
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        api_key: str | None = None,
+        timeout_s: float = 30.0,
+        retries: int = RETRIES,
+        retry_for_s: float = RETRY_FOR_S,
+    ) -> None:
+        """A client of the service at ``url``; nothing is sent yet.
+
+        ``url`` and ``api_key`` come from ``PHOTOMEND_API_URL`` and ``PHOTOMEND_API_KEY`` where they are not given.
+        ``timeout_s``: longest silence of the service; ``retries``, ``retry_for_s``: how often and for how long a call
+        that met a passing fault is made again.
+        """
+        base, key = chosen_url(url), chosen_key(api_key)
+        headers = {"Accept": "application/json", **_AGENT}
+        if key is not None:
+            headers["Authorization"] = f"Bearer {key}"
+        self._api = httpx.AsyncClient(base_url=base, headers=headers, timeout=timeout_s)
+        # The storage gets neither our key nor our cookies.
+        self._storage = httpx.AsyncClient(timeout=timeout_s, headers=_AGENT)
+        self._calls = Calls(url=base, retries=retries, retry_for_s=retry_for_s)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        await self._api.aclose()
+        await self._storage.aclose()
+
+    async def restore(
+        self,
+        source: str | Path,
+        *,
+        to: str | Path,
+        timeout_s: float | None = None,
+        on_upload: OnUpload | None = None,
+        on_progress: OnProgress | None = None,
+        **options: Any,
+    ) -> Result:
+        """Submit a picture, wait for it and save the restored one as ``to``; ``options`` are those of the README.
+
+        Raises:
+            JobFailed, WaitTimeout: see ``wait``.
+            FileNotFoundError, ProblemError, Unreachable: see ``submit``.
+        """
+        steps = self._calls.restore(
+            source, options, to=to, timeout_s=timeout_s, on_upload=on_upload, on_progress=on_progress
+        )
+        return await self._done(steps)
+
+    async def submit(
+        self,
+        source: str | Path,
+        *,
+        options: Mapping[str, Any] | None = None,
+        priority: str | None = None,
+        deadline_s: float | None = None,
+        callback_url: str | None = None,
+        callback_events: Sequence[str] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        on_upload: OnUpload | None = None,
+        kind: Kind = "restore",
+    ) -> Job:
+        """Submit a file, or an ``s3://bucket/key`` that the service can read.
+
+        The call may be repeated by itself after a passing fault; a key makes all repeats one job.
+        ``on_upload(sent, total)`` counts the bytes of a file. A job of the kind ``detect`` only finds faces.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ProblemError: the service refuses.
+            Unreachable: no answer.
+        """
+        wishes = wishes_of(
+            options=options,
+            priority=priority,
+            deadline_s=deadline_s,
+            callback_url=callback_url,
+            callback_events=callback_events,
+            metadata=metadata,
+        )
+        steps = self._calls.submit(source, wishes, kind=kind, idempotency_key=idempotency_key, on_upload=on_upload)
+        return await self._done(steps)
+
+    async def detect(
+        self, source: str | Path, *, options: Mapping[str, Any] | None = None, timeout_s: float | None = None
+    ) -> Job:
+        """Find the faces in a picture and wait for them: the ended job, whose ``faces`` have what ``faces`` takes.
+
+        To submit one and go on, say ``submit(source, kind="detect")``.
+
+        Raises:
+            JobFailed, WaitTimeout: see ``wait``.
+            FileNotFoundError, ProblemError, Unreachable: see ``submit``.
+        """
+        return await self._done(self._calls.detect(source, options, timeout_s=timeout_s))
+
+    async def get(self, job_id: str) -> Job:
+        """The job as it is now.
+
+        Raises:
+            ProblemError: ``job_not_found``, or the service is in trouble.
+            Unreachable: no answer.
+        """
+        return await self._done(self._calls.job("GET", f"/v1/jobs/{job_id}"))
+
+    def list(
+        self,
+        *,
+        status: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        limit: int = 50,
+    ) -> AsyncIterator[Job]:
+        """All jobs, newest first, page by page as they are asked for; ``limit`` to a page.
+
+        Args:
+            status: only these.
+            created_after: only those submitted then or later; a time without a zone is local.
+            created_before: only those submitted before then.
+            limit: jobs of one page.
+        """
+        query = list_query(status=status, created_after=created_after, created_before=created_before, limit=limit)
+        return self._told(self._calls.pages(query))
+
+    async def cancel(self, job_id: str) -> Job:
+        """Ask for an end; a job that has ended stays as it is."""
+        return await self._done(self._calls.job("POST", f"/v1/jobs/{job_id}/cancel"))
+
+    async def delete(self, job_id: str) -> None:
+        """Remove everything stored for a finished job."""
+        await self._done(self._calls.delete(job_id))
+
+    async def models(self) -> tuple[dict[str, Any], ...]:
+        """The models that workers have at hand."""
+        return await self._done(self._calls.models())
+
+    async def wait(self, job_id: str, *, timeout_s: float | None = None, on_progress: OnProgress | None = None) -> Job:
+        """The job once it has succeeded; ``on_progress`` hears of every change before that.
+
+        Raises:
+            JobFailed: it ended otherwise; ``.job`` has its record, ``.code`` the reason.
+            WaitTimeout: it has not ended in ``timeout_s``.
+            ProblemError: the service refuses.
+            Unreachable: no answer.
+        """
+        return await self._done(self._calls.wait(job_id, timeout_s=timeout_s, on_progress=on_progress))
+
+    def stream_events(self, job_id: str, *, after: int | None = None) -> AsyncIterator[Event]:
+        """The job's events as they happen; ends after ``end``. Reconnects by itself and misses no state.
+
+        Raises:
+            ProblemError: the service refuses.
+            Unreachable: no answer, several times in a row.
+        """
+        return self._told(self._calls.events(job_id, after=after))
+
+    async def download(self, job_id: str, *, to: str | Path, part: str = "image") -> Path:
+        """Fetch one part of the result into the file ``to``; it appears whole or not at all.
+
+        Raises:
+            ProblemError: there is no such result.
+            Unreachable: no answer.
+        """
+        return await self._done(self._calls.download(job_id, to=to, part=part))
+
+    async def upload(self, path: str | Path, *, on_upload: OnUpload | None = None) -> str:
+        """Send a file to the storage by a presigned URL; its upload id.
+
+        Raises:
+            UnsupportedFile: not a picture that the service reads.
+            ProblemError: the service refuses.
+            Unreachable: no answer.
+        """
+        return await self._done(self._calls.upload(path, on_upload=on_upload))
+
+    async def submit_batch(self, wishes: Mapping[str, Any], *, idempotency_key: str | None = None) -> Batch:
+        """Submit many pictures; ``wishes`` as in ``POST /v1/batches``: manifest or prefix, output, options and so on.
+
+        Raises:
+            ProblemError: the service refuses.
+            Unreachable: no answer.
+        """
+        return await self._done(self._calls.submit_batch(wishes, idempotency_key=idempotency_key))
+
+    async def get_batch(self, batch_id: str) -> Batch:
+        """The batch as it is now.
+
+        Raises:
+            ProblemError: ``batch_not_found``, or the service is in trouble.
+            Unreachable: no answer.
+        """
+        return await self._done(self._calls.batch("GET", f"/v1/batches/{batch_id}"))
+
+    def list_batches(self, *, limit: int = 50) -> AsyncIterator[Batch]:
+        """All batches, newest first, page by page as they are asked for."""
+        return self._told(self._calls.batch_pages(limit=limit))
+
+    async def change_batch(self, batch_id: str, change: Change) -> Batch:
+        """Pause, resume or cancel a batch, or try its failed items again.
+
+        Raises:
+            ProblemError: ``illegal_state``: not in the state that it is in.
+            Unreachable: no answer.
+        """
+        return await self._done(self._calls.batch("POST", f"/v1/batches/{batch_id}/{change}"))
+
+    def batch_items(
+        self, batch_id: str, *, status: ItemStatus = "failed", limit: int = 200
+    ) -> AsyncIterator[Mapping[str, Any]]:
+        """Items of one kind, in the manifest's order, page by page as they are asked for."""
+        return self._told(self._calls.batch_items(batch_id, status=status, limit=limit))
+
+    async def download_report(self, batch_id: str, *, to: str | Path, file: ReportFile = "csv") -> Path:
+        """Fetch the completion report into the file ``to``; it appears whole or not at all.
+
+        Raises:
+            ProblemError: it has not ended.
+            Unreachable: no answer.
+        """
+        return await self._done(self._calls.download_report(batch_id, to=to, file=file))
+
+    # -- ours
+
+    async def _done(self, steps: Steps[T]) -> T:
+        """What the steps end in."""
+        async with contextlib.aclosing(_Hands(self._api, self._storage)) as hands:
+            outcome: Any = None
+            fault: httpx.TransportError | None = None
+            try:
+                while True:
+                    effect = steps.send(outcome) if fault is None else steps.throw(fault)
+                    outcome, fault = await hands.attempt(effect)
+            except StopIteration as end:
+                ended: T = end.value
+                return ended
+
+    async def _told(self, steps: Steps[None]) -> AsyncIterator[Any]:
+        """What the steps tell, as it is asked for."""
+        async with contextlib.aclosing(_Hands(self._api, self._storage)) as hands:
+            outcome: Any = None
+            fault: httpx.TransportError | None = None
+            while True:
+                try:
+                    effect = steps.send(outcome) if fault is None else steps.throw(fault)
+                except StopIteration:
+                    return
+                if isinstance(effect, Tell):
+                    yield effect.value
+                    outcome, fault = None, None
+                else:
+                    outcome, fault = await hands.attempt(effect)
+
+
+class _Hands:
+    """Does what one run of steps asks for."""
+
+    def __init__(self, api: httpx.AsyncClient, storage: httpx.AsyncClient) -> None:
+        self._api, self._storage = api, storage
+        self._stream = contextlib.AsyncExitStack()
+        self._lines: AsyncIterator[str] | None = None
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def attempt(self, effect: Effect) -> tuple[Any, httpx.TransportError | None]:
+        """What came of it, or the fault that it met."""
+        try:
+            return await self._do(effect), None
+        except httpx.TransportError as err:
+            return None, err
+
+    async def _do(self, effect: Effect) -> Any:
+        match effect:
+            case Call():
+                return await self._api.request(effect.method, effect.path, **effect.words)
+            case Sleep():
+                return await anyio.sleep(effect.seconds)
+            case Put():
+                content = _parts(effect)
+                return await self._storage.put(effect.url, headers=dict(effect.headers), content=content)
+            case Fetch():
+                return await self._fetch(effect)
+            case Listen():
+                return await self._listen(effect)
+            case NextLine():
+                return None if self._lines is None else await anext(self._lines, None)
+        raise AssertionError(f"unknown: {effect}")
+
+    async def _fetch(self, effect: Fetch) -> int:
+        async with self._storage.stream("GET", effect.url) as body:
+            if body.is_success:
+                with written_whole(effect.to) as file:
+                    async for chunk in body.aiter_bytes(CHUNK_BYTES):
+                        await anyio.to_thread.run_sync(file.write, chunk)
+            return body.status_code
+
+    async def _listen(self, effect: Listen) -> httpx.Response:
+        await self._stream.aclose()
+        # Comments break the silence between events well within the client's timeout.
+        answer = await self._stream.enter_async_context(
+            self._api.stream("GET", effect.path, headers=dict(effect.headers))
+        )
+        if answer.is_error:
+            await answer.aread()
+        self._lines = answer.aiter_lines()
+        return answer
+
+
+async def _parts(effect: Put) -> AsyncIterator[bytes]:
+    """The file's bytes; the disk is waited for in another thread."""
+    parts = chunks(effect.file, effect.on_upload)
+    while (part := await anyio.to_thread.run_sync(next, parts, None)) is not None:
+        yield part
