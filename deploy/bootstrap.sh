@@ -75,6 +75,21 @@ Debian/Ubuntu, as root: apt-get install $packages"
     fi
 }
 
+# The page is tested in a real browser. Without one its tests are left out at home, and fail where CI is set.
+check_browser() {
+    for name in chromium chromium-browser google-chrome; do
+        command -v "$name" >/dev/null && return
+    done
+    apt_install --no-install-recommends chromium fonts-dejavu-core ||
+        say "No Chromium: the page's tests are left out. Debian, as root: apt-get install chromium"
+}
+
+# The README's how-tos are run as they stand; some of them call curl.
+check_curl() {
+    command -v curl >/dev/null || apt_install --no-install-recommends curl ||
+        say "No curl: the README's how-tos are not tested. Debian, as root: apt-get install curl"
+}
+
 make_venv() {
     if [ -e "$VENV/bin/python" ] && ! is_right "$VENV/bin/python"; then
         say "$VENV has another Python; making it anew"
@@ -86,6 +101,7 @@ make_venv() {
 python="$(find_python)"
 check_venv_module "$python"
 check_libraries "$python"
+case ",$EXTRAS," in *,dev,*) check_browser; check_curl ;; esac
 make_venv "$python"
 say "Installing photomend[$EXTRAS] into $VENV ($("$VENV/bin/python" --version)); the first time this takes some minutes"
 quiet=-q
