@@ -15,19 +15,25 @@ import pytest
 from photomend.stack.errors import ServerMissing
 from photomend.stack.redis import RedisServer
 from photomend.stack.swift import S3Server
-from tests import services
+from tests import logged, services
 
 if TYPE_CHECKING:
     from jobs.settings import JobsSettings
 
 #: Standard Webhooks' form: ``whsec_`` and base64 of 24 to 64 bytes.
 CALLBACK_SECRET = "whsec_dGVzdHMtb25seS1ub3QtYS1yZWFsLXNlY3JldC0hIQ=="
+SIGNING_SECRET = "tests only, not a secret of anybody's"
 SEED = 20261107
+
+logged.configure()
+logged.plant(CALLBACK_SECRET)
 
 # A developer's own settings and cloud credentials must not reach the tests.
 for _name in [name for name in os.environ if name.startswith(("PHOTOMEND_", "AWS_"))]:
     del os.environ[_name]
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+# Nothing is submitted or claimed without it, in this process or in others.
+os.environ["PHOTOMEND_SIGNING_SECRET"] = SIGNING_SECRET
 
 
 #: Cheap and telling first; a tier that is not named here comes last.
@@ -53,6 +59,13 @@ def _seeded() -> None:
         sys.modules["numpy"].random.seed(SEED)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(SEED)
+
+
+@pytest.fixture(autouse=True)
+def _no_secret_is_logged() -> Iterator[None]:
+    """Of everything that a test makes this process log."""
+    yield
+    assert logged.leaks() == []
 
 
 Server = TypeVar("Server", RedisServer, S3Server)
@@ -87,7 +100,9 @@ def redis_url(redis_server: RedisServer) -> str:
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """One S3 server of our own for the session."""
-    yield from _running(S3Server(tmp_path_factory.mktemp("s3")))
+    for running in _running(S3Server(tmp_path_factory.mktemp("s3"))):
+        logged.plant(running.secret_key)
+        yield running
 
 
 @pytest.fixture

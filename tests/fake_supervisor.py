@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 
 from jobs import logs
 from worker.processes import plan_processes
 from worker.settings import WorkerSettings
-from worker.supervisor import Supervisor
+from worker.supervisor import supervise
 
 if __name__ == "__main__":
+    settings = WorkerSettings()
     logs.configure(service="worker-supervisor")
-    plans = plan_processes(gpus=(), cpu=1, threads=2, cores=1)
-    supervisor = Supervisor(plans, app=sys.argv[1], grace_s=WorkerSettings().drain_s)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, supervisor.on_signal)
-    sys.exit(supervisor.run())
+    plans = plan_processes(gpus=(), cpu=1, threads=settings.threads, cores=1)
+    sys.exit(supervise(plans, app=sys.argv[1], settings=settings))

@@ -1,7 +1,8 @@
 """A Celery app for tests: everything real but the networks, whose place a restorer without torch takes.
 
-``options.seed`` says how long it works (milliseconds). What it does is noted in a file, out of band, so that a test
-can count runs whatever the records say. This module is for tests only; no setting of the product leads here.
+``options.seed`` says how long it works (milliseconds); ``tests/poison.py`` has pictures that do harm. What it does is
+noted in a file, out of band, so that a test can count runs whatever the records say. This module is for tests only; no
+setting of the product leads here.
 """
 
 from __future__ import annotations
@@ -14,12 +15,17 @@ from pathlib import Path
 import numpy as np
 import structlog
 
+from pipeline.composite import Composite
 from pipeline.errors import WeightsMissing
 from pipeline.options import RestoreOptions
-from pipeline.resize import resize
-from pipeline.types import Compute, FloatImage, OnProgress, Restoration, Stage, compute_here
+from pipeline.picture import Picture
+from pipeline.selection import found, select
+from pipeline.types import Compute, Detection, Face, OnProgress, Restoration, Stage, compute_here
+from tests import poison
 from worker.consumer import create_app
+from worker.node import Device
 from worker.restoring import Restoring
+from worker.sandbox.client import Sandbox, sandbox_bounds
 from worker.settings import WorkerSettings
 
 STEPS = 20
@@ -35,30 +41,51 @@ class SlowResize:
 
     def __call__(
         self,
-        image: FloatImage,
+        picture: Picture,
         options: RestoreOptions,
         *,
         on_progress: OnProgress | None = None,
         compute: Compute = compute_here,
     ) -> Restoration:
         began = note("began", seed=options.seed)
+        compute(lambda: poison.act(picture.width), stage=Stage.RESTORE, megapixels=512 * 512 / 1e6)
         for step in range(STEPS):
             if on_progress:
                 on_progress(Stage.RESTORE, step / STEPS)
             compute(
                 lambda: time.sleep((options.seed or 0) / 1000 / STEPS), stage=Stage.RESTORE, megapixels=512 * 512 / 1e6
             )
-        height, width = (round(side * options.scale) for side in image.shape[:2])
+        height, width = (round(side * options.scale) for side in (picture.height, picture.width))
         note("ended")
         return Restoration(
-            image=resize(image, width, height),
-            changed=np.zeros((height, width), np.float32),
+            canvas=Composite(picture, (width, height)),
             faces=(),
             crops=(),
             warnings=(),
             seconds={Stage.RESTORE: time.time() - began},
             model={"name": "slow-resize"},
         )
+
+    def require_detector(self) -> None:
+        pass
+
+    def find(
+        self,
+        picture: Picture,
+        options: RestoreOptions,
+        *,
+        on_progress: OnProgress | None = None,
+        compute: Compute = compute_here,
+    ) -> Detection:
+        """Finds one face, the left half of every picture."""
+        note("began", seed=None)
+        compute(lambda: None, stage=Stage.DETECT, megapixels=1.0)
+        width, height = picture.width, picture.height
+        landmarks = np.array([[0.1, 0.3], [0.4, 0.3], [0.25, 0.5], [0.1, 0.7], [0.4, 0.7]]) * [width, height]
+        half = Face(box=(0.0, 0.0, width / 2, height - 1.0), landmarks=landmarks.astype(np.float32), score=0.9)
+        faces = found(select([half], options, width=width, height=height))
+        note("ended")
+        return Detection(faces=faces, warnings=(), seconds={Stage.DETECT: 0.5}, model={"name": "left-half"})
 
 
 def note(event: str, **facts: object) -> float:
@@ -72,12 +99,17 @@ def note(event: str, **facts: object) -> float:
 
 
 _settings = WorkerSettings()
+_sandbox = Sandbox(sandbox_bounds(_settings), required=_settings.sandbox_required, module="tests.hostile_zygote")
 app = create_app(
     _settings,
     build_engine=lambda: Restoring(
         SlowResize(),
         name="fake",
-        models=[{"name": "slow-resize", "kind": "restorer"}],
+        # The second is a name that options know, so that a batch can be pinned to it.
+        models=[{"name": "slow-resize", "kind": "restorer"}, {"name": "preview", "kind": "restorer"}],
         max_pixels=_settings.max_pixels,
+        large_pixels=_settings.large_pixels,
+        decode=_sandbox.decode,
     ),
+    device=Device(is_lost=poison.is_lost),
 )

@@ -22,6 +22,7 @@ from jobs.queue import Sender, make_celery
 from jobs.settings import JobsSettings
 from jobs.states import TERMINAL
 from jobs.store import JobStore
+from tests import logged
 from worker.processes import Plan
 
 ROOT = Path(__file__).parents[1]
@@ -104,6 +105,8 @@ class Fleet:
         for process in self._processes:
             process.wait()
         self.store.close()
+        told = [line for log in self.folder.glob("*.log") for line in logged.leaks_in(log.read_text(errors="replace"))]
+        assert told == [], "a process logged a secret"
 
     def _start(self, name: str, command: Sequence[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("ab") as log:

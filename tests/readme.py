@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic_core import PydanticUndefined
@@ -21,7 +22,11 @@ README = Path(__file__).parents[1] / "README.md"
 #: Class → who reads it; a subclass's row lists only what it adds.
 READERS = {JobsSettings: "all", ApiSettings: "API", WorkerSettings: "worker", KeeperSettings: "keeper"}
 #: Defaults that depend on the machine.
-MADE_DEFAULTS = {"weights_dir": "~/.local/share/photomend/weights", "node_name": "the host's name"}
+MADE_DEFAULTS = {
+    "weights_dir": "~/.local/share/photomend/weights",
+    "cache_dir": "~/.cache/photomend",
+    "node_name": "the host's name",
+}
 
 
 def settings_table() -> str:
@@ -48,7 +53,7 @@ def failures_table() -> str:
 def failure_codes() -> dict[str, str]:
     """Code → public sentence of every error that ends a job."""
     parents = (jobs_errors.ObjectError, pipeline_errors.PipelineError)
-    own = (jobs_errors.DeadlineExceeded, jobs_errors.TooManyInterruptions)
+    own = (jobs_errors.DeadlineExceeded, jobs_errors.TooManyInterruptions, jobs_errors.Poison)
     # The first three are only ever caught, never raised; an unavailable storage or a cancel is no failure.
     never = {
         jobs_errors.ObjectError,
@@ -76,6 +81,30 @@ def with_tables(text: str) -> str:
         text, found = pattern.subn(lambda match, table=table: f"{match[1]}{table()}\n{match[2]}", text)
         assert found == 1, f"README.md must have one table {name}"
     return text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snippet:
+    """A piece of code in the README."""
+
+    title: str  #: of its section
+    language: str
+    code: str
+    reason: str | None  #: why it is not run
+
+
+def snippets() -> list[Snippet]:
+    """The code of the how-tos, in their order. What cannot be run says so before it: ``<!-- not run: why -->``."""
+    text = README.read_text()
+    how_to = text[text.index("\n## How to\n") : text.index("\n## Reference\n")]
+    heading, reason = r"^### (?P<title>[^\n]*)$", r"(?:<!-- not run: (?P<reason>[^\n]*) -->\n)?"
+    pattern = re.compile(rf"{heading}|^{reason}```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+    title, found = "", []
+    for match in pattern.finditer(how_to):
+        title = match["title"] or title
+        if match["code"]:
+            found.append(Snippet(title=title, language=match["language"], code=match["code"], reason=match["reason"]))
+    return found
 
 
 def _word(default: object) -> str:

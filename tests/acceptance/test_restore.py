@@ -7,8 +7,10 @@ import json
 import os
 import subprocess
 import sys
+from importlib import resources
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,11 +19,13 @@ from typer.testing import CliRunner
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
-def photomend(*words: object, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def photomend(
+    *words: object, home: Path, command: str = "restore", **environment: str
+) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own, with no weights installed."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("PHOTOMEND_", "XDG_", "MALLOC_"))}
     return subprocess.run(
-        [sys.executable, "-m", "photomend", "restore", *map(str, words)],
+        [sys.executable, "-m", "photomend", command, *map(str, words)],
         capture_output=True,
         text=True,
         check=False,
@@ -73,7 +77,7 @@ def test_one_photo_is_mended_and_everything_is_told(tmp_path, portrait):
     [told] = json.loads(done.stdout)["pictures"]
     assert told["model"]["name"] == "preview"
     record = json.loads((out / "mended.provenance.json").read_bytes())
-    assert record["faces"] == told["faces"]
+    assert record["faces"] == [{k: v for k, v in face.items() if k != "seconds"} for face in told["faces"]]
     assert record["model"] == told["model"]
 
 
@@ -178,23 +182,23 @@ def test_a_wrong_setting_is_named(tmp_path, monkeypatch):
 def test_the_process_starts_anew_once_with_the_allocator_set_up(monkeypatch):
     from types import SimpleNamespace
 
-    from photomend.commands import restore
-    from worker.processes import ALLOCATOR
+    from photomend.commands.local import restart_tuned
+    from worker.allocator import ALLOCATOR
 
     started = []
     monkeypatch.setattr(os, "execve", lambda *words: started.append(words))
     for name in ALLOCATOR:
         monkeypatch.delenv(name, raising=False)
-    restore._restart_tuned(SimpleNamespace(obj=None))
+    restart_tuned(SimpleNamespace(obj=None))
     assert started == [], "never inside another program"
     own = SimpleNamespace(obj={"own_process": True})
-    restore._restart_tuned(own)
+    restart_tuned(own)
     [(program, words, environment)] = started
     assert (program, words) == (sys.executable, sys.orig_argv)
     assert environment.items() >= ALLOCATOR.items()
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    restore._restart_tuned(own)
+    restart_tuned(own)
     assert len(started) == 1
 
 
@@ -204,3 +208,22 @@ def test_the_command_is_light_until_it_works():
         "sys.exit(bool({'numpy', 'torch', 'cv2', 'pyvips', 'pydantic', 'celery'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_faces_are_found_looked_at_and_chosen(tmp_path, portrait):
+    source, out = tmp_path / "old.jpg", tmp_path / "out"
+    source.write_bytes(portrait)
+    looked = photomend(source, "-o", out / "look.jpg", "--json", home=tmp_path, command="detect")
+    assert looked.returncode == 0, looked.stderr
+    assert names(out) == {"look.jpg", "look.provenance.json"}
+    [told] = json.loads(looked.stdout)["pictures"]
+    [face] = [f for f in told["faces"] if f["status"] == "found"]
+
+    words = ("--faces", face["id"], "--min-score", "0.2", "--scale", "1", "--json")
+    done = photomend(source, "-o", out / "mended.jpg", *words, home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    [mended] = json.loads(done.stdout)["pictures"]
+    assert [f["id"] for f in mended["faces"] if f["status"] == "restored"] == [face["id"]], "whatever else is said"
+    for record in ("look.provenance.json", "mended.provenance.json"):
+        schema = json.loads((resources.files("pipeline") / "provenance.schema.json").read_text())
+        jsonschema.Draft202012Validator(schema).validate(json.loads((out / record).read_bytes()))

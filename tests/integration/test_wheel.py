@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tomllib
@@ -42,6 +43,35 @@ def test_every_lua_script_is_in_it(installed):
         path.name for path in (ROOT / "jobs" / "lua").glob("*.lua")
     )
     assert list((installed / "jobs" / "lua").glob("*.lua"))
+
+
+def test_the_page_and_the_contract_are_in_it_byte_for_byte(installed):
+    for folder in ("static", "."):
+        here = {path.name: path.read_bytes() for path in (ROOT / "api" / folder).glob("*.*") if path.is_file()}
+        there = {path.name: path.read_bytes() for path in (installed / "api" / folder).glob("*.*") if path.is_file()}
+        assert there == here
+    assert {"index.html", "app.js", "style.css", "icon.svg"} <= {
+        path.name for path in (installed / "api" / "static").iterdir()
+    }
+    assert json.loads((installed / "api" / "openapi.v1.json").read_text())["openapi"].startswith("3.1")
+
+
+def test_it_serves_the_page_that_is_in_it_with_everything_that_the_page_asks_for(installed):
+    out = run(
+        installed,
+        "import json, re\n"
+        "from api import page\n"
+        "files = {name: data.decode() for name, (data, _) in page._files().items()}\n"
+        "print(page.__file__)\n"
+        "asked = re.findall(r'/static/([a-z.]+)', files['index.html'])\n"
+        "for name, text in files.items():\n"
+        "    asked += re.findall(r'from \"./([a-z]+.js)\"', text)\n"
+        "print(json.dumps([sorted(set(asked)), sorted(files)]))\n",
+    )
+    where, words = out.splitlines()
+    asked, there = json.loads(words)
+    assert where.startswith(str(installed))
+    assert {"app.js", "api.js", "style.css"} <= set(asked) <= set(there)
 
 
 def test_the_list_of_weights_and_the_preview_pack_are_in_it(installed):

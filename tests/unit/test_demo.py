@@ -75,6 +75,13 @@ def test_a_callback_without_a_body_is_refused():
         assert receiver.next(timeout_s=0.1) is None
 
 
+def test_transparency_is_shown_over_white_not_as_the_colours_under_it():
+    red, clear = (0, 0, 255, 255), (0, 0, 255, 0)
+    _, photo = cv2.imencode(".png", np.array([[red, clear]], np.uint8))
+    shown = cv2.imdecode(np.frombuffer(picture.as_png(bytes(photo)), np.uint8), cv2.IMREAD_COLOR)
+    assert shown.tolist() == [[[0, 0, 255], [255, 255, 255]]]
+
+
 def test_a_photo_of_ones_own_is_submitted_byte_for_byte_and_shown_as_png(tmp_path):
     photo = tmp_path / "own.jpg"
     _, jpeg = cv2.imencode(".jpg", np.full((40, 60, 3), 128, np.uint8))
