@@ -26,7 +26,6 @@ RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --no-index -w /dist 
 FROM base
 RUN useradd --system --uid 10001 --no-create-home photomend
 COPY --from=build /opt/photomend /opt/photomend
-COPY --chmod=755 deploy/with-secrets.sh /usr/local/bin/with-secrets
 ENV PATH=/opt/photomend/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 10001
 WORKDIR /
@@ -35,5 +34,4 @@ STOPSIGNAL SIGTERM
 # Of the API; a keeper listens nowhere, and whoever runs one switches this off.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/livez', timeout=3)"]
-ENTRYPOINT ["/usr/local/bin/with-secrets"]
 CMD ["photomend", "api", "--host", "0.0.0.0"]

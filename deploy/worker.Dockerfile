@@ -55,7 +55,6 @@ RUN useradd --system --uid 10001 --home-dir /cache photomend \
  && mkdir /weights /cache /scratch \
  && chown photomend /weights /cache /scratch
 COPY --from=build /opt/photomend /opt/photomend
-COPY --chmod=755 deploy/with-secrets.sh /usr/local/bin/with-secrets
 ENV PATH=/opt/photomend/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     PHOTOMEND_WEIGHTS_DIR=/weights PHOTOMEND_CACHE_DIR=/cache TMPDIR=/scratch \
     HOME=/cache NUMBA_CACHE_DIR=/cache/numba MPLCONFIGDIR=/cache/matplotlib \
@@ -67,5 +66,5 @@ VOLUME ["/weights", "/cache", "/scratch"]
 STOPSIGNAL SIGTERM
 # A process that takes jobs lives; the supervisor starts those that died again, later and later.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=60s CMD ["/bin/sh", "-c", "grep -qsxz 'cel[e]ry' /proc/[0-9]*/cmdline"]
-ENTRYPOINT ["/usr/bin/tini", "--", "/usr/local/bin/with-secrets"]
+ENTRYPOINT ["/usr/bin/tini", "--"]
 CMD ["photomend", "worker"]

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import os
+
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from jobs import callbacks
+from jobs.environment import from_files
 from jobs.model import TenantId
+
+#: Of the environment variables that are settings.
+PREFIX = "PHOTOMEND_"
 
 
 class JobsSettings(BaseSettings):
-    """Settings of everything that speaks to Redis or S3: API, keeper, worker. Environment: ``PHOTOMEND_*``."""
+    """Settings of everything that speaks to Redis or S3: API, keeper, worker. Environment: ``PHOTOMEND_*``.
 
-    model_config = SettingsConfigDict(env_prefix="PHOTOMEND_", frozen=True, extra="ignore", hide_input_in_errors=True)
+    Each may lie in a file that ``PHOTOMEND_*_FILE`` names.
+
+    Raises:
+        NotSetUp: such a file cannot be read, or the setting is in the environment as well.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True)
 
     redis_url: str = Field(
         default="redis://127.0.0.1:6379/0", pattern="^(rediss?|unix)://", description="Job records and Celery messages"
@@ -73,6 +85,22 @@ class JobsSettings(BaseSettings):
     idempotency_ttl_s: int = Field(default=86400, gt=0, description="How long an Idempotency-Key is remembered")
     resend_after_s: float = Field(default=5.0, gt=0, description="A sent job unclaimed for this long is sent again")
     max_attempts: int = Field(default=10, gt=0, description="Claims before a job fails as too_many_interruptions")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given in code, the files that the environment names, and the environment."""
+        del dotenv_settings, file_secret_settings
+        files = EnvSettingsSource(settings_cls)
+        names = (f"{PREFIX}{name.upper()}" for name in settings_cls.model_fields)
+        files.env_vars = {name.lower(): text for name, text in from_files(os.environ, names).items()}
+        return init_settings, files, env_settings
 
     @field_validator("callback_secret", "callback_secret_previous")
     @classmethod

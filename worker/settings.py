@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import Field, ValidationInfo, field_validator
 
 from jobs.callbacks import RETRY_AFTER_S
+from jobs.environment import SUFFIX, overlaid
 from jobs.settings import JobsSettings
 from worker.sandbox.confine import Bounds
 
@@ -182,7 +183,8 @@ class KeeperSettings(JobsSettings):
 
 def environment_with(forced: dict[str, str], *, defaults: dict[str, str]) -> dict[str, str]:
     """This process' environment for a child: ``defaults`` where a variable is not set, ``forced`` whatever is set."""
-    return {**defaults, **os.environ, **forced}
+    unsaid = {name: value for name, value in defaults.items() if f"{name}{SUFFIX}" not in os.environ}
+    return overlaid(unsaid | os.environ, forced)
 
 
 #: What the process that decodes strangers' pictures keeps of the environment: no secrets, nothing of ours.

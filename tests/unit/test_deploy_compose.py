@@ -134,7 +134,7 @@ def test_no_secret_stands_in_the_file_or_in_an_environment(everything):
     for words in everything["services"].values():
         names = set(words.get("environment") or {})
         assert not {
-            name for name in names if re.search("SECRET|PASSWORD|REDIS_URL", name) and not name.endswith("__FILE")
+            name for name in names if re.search("SECRET|PASSWORD|REDIS_URL", name) and not name.endswith("_FILE")
         }
     for name, words in everything["secrets"].items():
         assert words["file"] == f"./deploy/secrets/{name}"
@@ -169,10 +169,13 @@ def test_secrets_that_exist_are_kept(secrets):
     assert {path.name: path.read_text() for path in secrets.iterdir()} == before
 
 
-def test_the_settings_of_the_services_are_valid_values(secrets, everything):
-    made = {path.name: path.read_text().strip() for path in secrets.glob("PHOTOMEND_*")}
-    words = everything["services"]["worker"]["environment"] | made
-    settings = WorkerSettings(**{name.removeprefix("PHOTOMEND_").lower(): value for name, value in words.items()})
+def test_the_settings_of_the_services_are_valid_values(secrets, everything, monkeypatch):
+    monkeypatch.delenv("PHOTOMEND_SIGNING_SECRET")
+    for service in ("worker", "api"):
+        for name, value in everything["services"][service]["environment"].items():
+            monkeypatch.setenv(name, value.replace("/run/secrets", str(secrets)))
+    settings = WorkerSettings()
+    assert settings.redis_url == (secrets / "PHOTOMEND_REDIS_URL").read_text().strip()
     assert settings.s3_endpoint_url == "http://seaweedfs:8333"
     assert settings.callback_secret is not None
     assert settings.signing_secret is not None
@@ -220,6 +223,7 @@ def test_the_services_may_do_all_that_they_do_in_redis(guarded):
             assert admin.execute_command("ACL", "DRYRUN", "photomend", *words) == "OK"
     store = JobStore.connect(JobsSettings(redis_url=url))
     assert not store.keys.any_active()
+    store.close()
 
 
 def test_the_services_may_not_empty_or_change_the_server(guarded):

@@ -17,7 +17,7 @@ from cloudcoil.models.prometheus_operator.v1 import PrometheusRule, ServiceMonit
 
 from api.settings import ApiSettings
 from tests.tools import tool
-from tests.unit.test_deployment import SETTINGS, check_command
+from tests.unit.test_deployment import SETTINGS, check_command, readable
 from worker.settings import WorkerSettings
 
 KUBERNETES = Path(__file__).parents[2] / "deploy" / "kubernetes"
@@ -132,17 +132,17 @@ def test_only_the_fleet_needs_what_a_cluster_may_not_have():
 def test_every_process_runs_a_command_that_exists_with_settings_that_it_reads(folder):
     for name, pod in pods(folder).items():
         for container in pod["containers"]:
-            # The images' entry point comes first, or signals and secrets would not reach the command.
+            # The images' entry point comes first, or nobody would wait for what a killed process leaves behind.
             assert "command" not in container, name
             check_command(container["args"])
-            known = {f"PHOTOMEND_{field.upper()}" for field in SETTINGS[container["args"][1]].model_fields}
-            given = set(environment(container))
+            given = environment(container)
             for source in container.get("envFrom", ()):
-                given |= set(named(folder, "ConfigMap", source["configMapRef"]["name"])["data"])
-            for volume in pod["volumes"]:
-                given |= {item["path"] for item in volume.get("secret", {}).get("items", ())}
+                given |= named(folder, "ConfigMap", source["configMapRef"]["name"])["data"]
             assert given
-            assert given <= known, name
+            assert set(given) <= readable(SETTINGS[container["args"][1]]), name
+            secrets = {item["path"] for v in pod["volumes"] for item in v.get("secret", {}).get("items", ())}
+            files = {setting.removesuffix("_FILE"): at for setting, at in given.items() if setting.endswith("_FILE")}
+            assert files == {secret: f"/run/secrets/{secret}" for secret in secrets}
 
 
 def test_the_settings_are_valid_values():

@@ -22,6 +22,12 @@ OURS = {name: words for name, words in SERVICES.items() if words["image"].starts
 SETTINGS = {"api": ApiSettings, "keeper": KeeperSettings, "worker": WorkerSettings, "models": WorkerSettings}
 
 
+def readable(settings: type[JobsSettings]) -> set[str]:
+    """The variables that a process with these settings reads: each setting, or the file that has it."""
+    names = {f"PHOTOMEND_{field.upper()}" for field in settings.model_fields}
+    return names | {f"{name}_FILE" for name in names}
+
+
 def check_command(words: list[str]) -> None:
     """Let the command line's own parser judge the words, without running them."""
     assert words[0] == "photomend"
@@ -40,11 +46,11 @@ def test_every_service_of_ours_runs_a_command_that_exists(name):
 
 @pytest.mark.parametrize("name", sorted(OURS))
 def test_every_variable_of_a_service_is_a_setting_that_its_process_reads(name):
-    settings = SETTINGS[OURS[name]["command"][1]]
-    known = {f"PHOTOMEND_{field.upper()}" for field in settings.model_fields}
-    secrets = {secret for secret in OURS[name].get("secrets", ()) if secret.startswith("PHOTOMEND_")}
-    assert set(OURS[name]["environment"]) | secrets <= known
-    assert OURS[name]["environment"]
+    given = OURS[name]["environment"]
+    assert set(given) <= readable(SETTINGS[OURS[name]["command"][1]])
+    assert given
+    files = {setting.removesuffix("_FILE"): place for setting, place in given.items() if setting.endswith("_FILE")}
+    assert files == {secret: f"/run/secrets/{secret}" for secret in OURS[name].get("secrets", ())}
 
 
 def test_the_weights_that_are_fetched_are_known():
@@ -106,7 +112,7 @@ def test_our_own_redis_accepts_the_deployed_settings(tmp_path):
 
 def test_the_runbook_names_commands_and_settings_that_exist():
     text = (ROOT / "deploy" / "RUNBOOK.md").read_text()
-    known = {f"PHOTOMEND_{field.upper()}" for kind in SETTINGS.values() for field in kind.model_fields}
+    known = {name for kind in SETTINGS.values() for name in readable(kind)}
     named = set(re.findall(r"PHOTOMEND_[A-Z0-9_]+", text))
     assert named
     assert named <= known
