@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from api import batches, docs, health, hooks, openapi, page, problems, reviewing, routes, submitting
+from api import batch_reviewing, batches, docs, health, hooks, openapi, page, problems, reviewing, routes, submitting
 from api.bodies import BodyDoor
 from api.keys import Callers
 from api.service import Service
@@ -38,6 +38,7 @@ def create_app(store: JobStore, blobs: BlobStore, settings: ApiSettings) -> Fast
         routes.router,
         reviewing.router,
         batches.router,
+        batch_reviewing.router,
         hooks.router,
         health.router,
         docs.router,

@@ -147,6 +147,15 @@ class ItemCounts(BaseModel):
     canceled: int
 
 
+class ReviewCountsView(BaseModel):
+    """How many items a person should look at, and what was decided."""
+
+    flagged: int
+    pending: int = Field(description="Flagged, and nobody has decided")
+    accepted: int = Field(description="By the latest decision, flagged or not")
+    rejected: int
+
+
 class PinsView(BaseModel):
     """What a batch is done with from its first item to its last."""
 
@@ -163,6 +172,7 @@ class BatchUrls(BaseModel):
 
     self: str
     items: str
+    review: str
     events: str
     report: str | None
 
@@ -185,8 +195,10 @@ class BatchView(BaseModel):
     failure_threshold: float | None
     deadline_at: str | None
     metadata: dict[str, str]
+    redo_of: str | None = Field(description="The batch whose results are made otherwise here")
     generation: int = Field(description="Grows with every retry-failed")
     items: ItemCounts
+    review: ReviewCountsView
     items_per_s: float = Field(description="Over the last minute or so")
     eta_s: int | None
     gpu_s: float = Field(description="Seconds of the device's time")
@@ -217,15 +229,17 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+Whole = Annotated[int, BeforeValidator(_whole)]
+Cursor = Annotated[int | None, BeforeValidator(_whole)]
+
+
 class ItemsQuery(BaseModel):
     """Which items."""
 
     model_config = ConfigDict(extra="forbid")
 
     status: Literal["in_flight", "succeeded", "skipped", "failed", "canceled"] = "failed"
-    cursor: Annotated[int | None, BeforeValidator(_whole)] = Field(
-        default=None, ge=0, le=2**40, description="next_cursor of the page before"
-    )
+    cursor: Cursor = Field(default=None, ge=0, le=2**40, description="next_cursor of the page before")
     limit: int = Field(default=50, ge=1, le=200)
 
 

@@ -24,6 +24,7 @@ from api.batch_bodies import (
     ItemsView,
     ReportQuery,
 )
+from api.batch_rows import rows_with_status
 from api.events import LastEventId
 from api.examples import example_batch
 from api.openapi import header, json_body
@@ -34,7 +35,7 @@ from api.service import Here, Service, StillWelcome, Tenant, is_welcome
 from api.submitting import BODY_ERRORS, ETAG, IdempotencyKey
 from jobs.batches import report
 from jobs.batches.manifest import Manifest, ManifestFormat, Prefix
-from jobs.batches.model import ENDED, PART_ROWS, Batch, BatchEvent, BatchId, BatchSpec, is_batch_id, new_batch_id
+from jobs.batches.model import ENDED, Batch, BatchEvent, BatchId, BatchSpec, is_batch_id, new_batch_id
 from jobs.batches.naming import check_template
 from jobs.batches.store import report_ref
 from jobs.batches.view import batch_view
@@ -45,9 +46,7 @@ from jobs.errors import (
     InvalidRequest,
     JobNotFound,
     ObjectDenied,
-    ObjectError,
     ObjectMissing,
-    StorageUnavailable,
     StoreUnavailable,
 )
 from jobs.logs import current_request
@@ -58,9 +57,7 @@ from jobs.targets import parse_callback_url
 
 router = APIRouter()
 
-#: Parts of a report that one page of items may read.
-PARTS_A_PAGE = 20
-_FOUND = ("batch_not_found", "store_unavailable")
+FOUND = ("batch_not_found", "store_unavailable")
 
 
 async def _batch_id(
@@ -104,7 +101,7 @@ async def create_batch(
     words = await uploads.read_json(request, service.settings.max_json_bytes)
     said = submission.checked(BatchRequest, words)
     batch, replayed = await run_in_threadpool(_create, service, tenant, said, key)
-    headers = {"Location": f"/v1/batches/{batch.id}", "ETag": _etag(batch)}
+    headers = {"Location": f"/v1/batches/{batch.id}", "ETag": etag(batch)}
     if replayed:
         headers["Idempotent-Replayed"] = "true"
     return JSONResponse(batch_view(batch), status_code=202, headers=headers)
@@ -217,20 +214,20 @@ def list_batches(service: Here, tenant: Tenant, query: Annotated[BatchListQuery,
     tags=["batches"],
     summary="Read a batch",
     response_model=BatchView,
-    responses=errors(*_FOUND) | {200: {"description": "The batch as it is now", "headers": ETAG}},
+    responses=errors(*FOUND) | {200: {"description": "The batch as it is now", "headers": ETAG}},
 )
 def get_batch(service: Here, tenant: Tenant, batch_id: Id) -> Response:
     """Its state, how many items are what, how fast it goes, and what it was pinned to."""
     return _told(service.store.batches.get(batch_id, tenant=tenant))
 
 
-def _etag(batch: Batch) -> str:
+def etag(batch: Batch) -> str:
     return f'"{batch.revision}"'
 
 
 def _told(batch: Batch) -> Response:
     # Rate and what is in flight change without the record: it is not to be kept.
-    return JSONResponse(batch_view(batch), headers={"ETag": _etag(batch), "Cache-Control": "no-store"})
+    return JSONResponse(batch_view(batch), headers={"ETag": etag(batch), "Cache-Control": "no-store"})
 
 
 def _move(call: Callable[[], Batch], detail: str) -> Response:
@@ -240,7 +237,7 @@ def _move(call: Callable[[], Batch], detail: str) -> Response:
         raise Problem("illegal_state", detail) from err
 
 
-_MOVE: dict[int | str, dict[str, Any]] = errors(*_FOUND, "illegal_state") | {
+_MOVE: dict[int | str, dict[str, Any]] = errors(*FOUND, "illegal_state") | {
     200: {"description": "The batch", "headers": ETAG}
 }
 
@@ -250,7 +247,7 @@ _MOVE: dict[int | str, dict[str, Any]] = errors(*_FOUND, "illegal_state") | {
     tags=["batches"],
     summary="Cancel a batch",
     response_model=BatchView,
-    responses=errors(*_FOUND) | {200: {"description": "The batch", "headers": ETAG}},
+    responses=errors(*FOUND) | {200: {"description": "The batch", "headers": ETAG}},
 )
 def cancel_batch(service: Here, tenant: Tenant, batch_id: Id) -> Response:
     """Nothing new begins, what is in flight is canceled, and the report tells of every item; an ended one stays."""
@@ -288,7 +285,7 @@ def resume_batch(service: Here, tenant: Tenant, batch_id: Id) -> Response:
     status_code=202,
     summary="Try again what failed",
     response_model=BatchView,
-    responses=errors(*_FOUND, "illegal_state", "spec_forged")
+    responses=errors(*FOUND, "illegal_state", "spec_forged")
     | {202: {"description": "The batch, in a new generation", "headers": ETAG}},
 )
 def retry_failed(service: Here, tenant: Tenant, batch_id: Id) -> Response:
@@ -298,7 +295,7 @@ def retry_failed(service: Here, tenant: Tenant, batch_id: Id) -> Response:
     except IllegalMove as err:
         detail = "Only a batch that has ended, with items that failed or were canceled, can try them again."
         raise Problem("illegal_state", detail) from err
-    return JSONResponse(batch_view(batch), status_code=202, headers={"ETag": _etag(batch)})
+    return JSONResponse(batch_view(batch), status_code=202, headers={"ETag": etag(batch)})
 
 
 @router.get(
@@ -306,7 +303,7 @@ def retry_failed(service: Here, tenant: Tenant, batch_id: Id) -> Response:
     tags=["batches"],
     summary="List items of a batch",
     response_model=ItemsView,
-    responses=errors(*_FOUND, "invalid_request", "storage_unavailable"),
+    responses=errors(*FOUND, "invalid_request", "storage_unavailable"),
 )
 def get_items(service: Here, tenant: Tenant, batch_id: Id, query: Annotated[ItemsQuery, Query()]) -> Response:
     """Rows of one kind, or jobs in flight, in the manifest's order. A page may be short and yet have a next one."""
@@ -326,41 +323,8 @@ def get_items(service: Here, tenant: Tenant, batch_id: Id, query: Annotated[Item
         ]
         more = first[query.limit] if len(first) > query.limit else None
         return JSONResponse({"items": items, "next_cursor": more})
-    found, more = _rows(service, batch, query.status, start=query.cursor or 0, limit=query.limit)
-    return JSONResponse({"items": found, "next_cursor": more})
-
-
-def _rows(
-    service: Service, batch: Batch, status: str, *, start: int, limit: int
-) -> tuple[list[dict[str, Any]], int | None]:
-    """Rows from item ``start`` on, and where the next page begins."""
-    generations = service.store.batches.generations(batch.id)
-    found: list[dict[str, Any]] = []
-    first, parts = start // PART_ROWS, -(-batch.total // PART_ROWS)
-    for part in range(first, min(parts, first + PARTS_A_PAGE)):
-        for row in _part_rows(service, batch, part, generations):
-            if row["number"] > start and row["status"] == status:
-                if len(found) == limit:
-                    return found, found[-1]["number"]
-                found.append(row)
-    following = first + PARTS_A_PAGE
-    return found, following * PART_ROWS if following < parts else None
-
-
-def _part_rows(service: Service, batch: Batch, part: int, generations: list[int]) -> list[dict[str, Any]]:
-    there = service.store.batches.rows(batch.id, part)
-    if there:
-        return [json.loads(there[item]) for item in sorted(there)]
-    generation = generations[part] if part < len(generations) else 0
-    if not generation:
-        return []
-    try:
-        rows = report.read_part(service.blobs, service.settings.bucket, batch, part, generation)
-    except StorageUnavailable:
-        raise
-    except ObjectError as err:
-        raise StorageUnavailable(f"a part of {batch.id} is gone: {err}") from err
-    return [to_words(row) for row in rows]
+    rows, more = rows_with_status(service, batch, query.status, start=query.cursor or 0, limit=query.limit)
+    return JSONResponse({"items": [to_words(row) for row in rows], "next_cursor": more})
 
 
 @router.get(
@@ -369,7 +333,7 @@ def _part_rows(service: Service, batch: Batch, part: int, generations: list[int]
     status_code=303,
     response_class=RedirectResponse,
     summary="Fetch the completion report",
-    responses=errors(*_FOUND, "result_not_ready", "spec_forged", "invalid_request")
+    responses=errors(*FOUND, "result_not_ready", "spec_forged", "invalid_request")
     | {
         303: {"description": "The file is there", "headers": {"Location": header("Presigned URL", "https://…")}},
         200: {"description": "For Accept: application/json, where the file is", "model": ResultPlace},
@@ -440,7 +404,7 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
     tags=["batches"],
     response_class=StreamingResponse,
     summary="Watch a batch",
-    responses=errors(*_FOUND, "invalid_request") | _EVENTS,
+    responses=errors(*FOUND, "invalid_request") | _EVENTS,
 )
 def get_batch_events(
     request: Request,

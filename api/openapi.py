@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from api import problems as table
 from api.batch_bodies import BODIES
+from api.batch_review_bodies import BODIES as REVIEW_BODIES
 from api.examples import EXAMPLE_JOB_ID, EXAMPLE_UPLOAD_ID, example_batch, example_job
 from api.keys import REALM
 from api.requests import (
@@ -197,7 +198,7 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
         schemas.pop(name, None)
     bodies: tuple[type[BaseModel], ...] = (
         JobRequest, Wishes, DetectRequest, DetectWishes, UploadRequest, ReviewRequest, RedoRequest, CallbackTestRequest,
-        *BODIES,
+        *BODIES, *REVIEW_BODIES,
     )  # fmt: skip
     for model in bodies:
         schemas |= _with_definitions(model)

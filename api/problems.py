@@ -109,6 +109,7 @@ TABLE: dict[str, Row] = {
     "method_not_allowed": _row(405, "The address does not answer this method", "Use a method that Allow names."),
     "job_not_found": _row(404, "There is no such job", "Check the id; records of old jobs are removed after a while."),
     "batch_not_found": _row(404, "There is no such batch", "GET /v1/batches lists yours."),
+    "item_not_found": _row(404, "The batch has no such item", "Lines get their row when they end; see …/items."),
     "upload_not_found": _row(404, "There is no such upload", "Uploads expire; create a new one by POST /v1/uploads."),
     "part_not_found": _row(404, "The job has no such result", "Ask for a part that the job's output names."),
     "key_not_found": _row(404, "There is no such key", "GET /v1/keys lists yours."),

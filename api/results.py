@@ -26,7 +26,7 @@ _WITHOUT_RESULT = {
     JobState.EXPIRED: "result_expired",
 }
 #: Types that an input may be handed out with.
-_SHOWN = frozenset({"image/jpeg", "image/png", "image/tiff", "image/webp", "image/gif", "image/avif"})
+SHOWN = frozenset({"image/jpeg", "image/png", "image/tiff", "image/webp", "image/gif", "image/avif"})
 
 
 def result_place(service: Service, job: Job, part: str) -> ResultPlace:
@@ -66,7 +66,7 @@ def _input_place(service: Service, job: Job) -> ResultPlace:
         raise Problem("part_not_found", "The input lies where you may not read any more.") from err
     # Whatever lies there is shown as a picture or not at all: browsers tell the kinds of pictures apart by themselves.
     kind = mimetypes.guess_type(job.input.key)[0]
-    shown = kind if kind in _SHOWN else "image/jpeg"
+    shown = kind if kind in SHOWN else "image/jpeg"
     return _place(service, job.input, content_type=shown, filename=plain_name(job.input) or "photo")
 
 

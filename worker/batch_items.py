@@ -303,6 +303,7 @@ class Item:
             gpu_s=_device_s(result) if result else 0.0,
             megapixels=result.metrics.get("megapixels", 0.0) if result else 0.0,
             job=job.id if job is not None else None,
+            is_flagged=bool(row.review),
         )
 
 

@@ -21,7 +21,7 @@ from jobs.backlog import Slots
 from jobs.batches import report
 from jobs.batches.manifest import Cursor, Entry, Line, Manifest, ManifestInvalid, read, walk
 from jobs.batches.model import PART_ROWS, RETRIED, Batch, BatchId, BatchSpec, BatchState, ItemState, Pins, job_id
-from jobs.batches.store import Batches, BatchNotFound, Round, Settled, part_ref, piece_ref
+from jobs.batches.store import Batches, BatchNotFound, Round, Settled, part_ref, piece_ref, redo_ref
 from jobs.blobs import Listed, ObjectInfo
 from jobs.codec import failure_to_json
 from jobs.errors import (
@@ -186,6 +186,8 @@ class BatchRunner:
             pieces = range(batch.pieces)
             refs = [piece_ref(self._place.bucket, batch, piece) for piece in pieces]
             refs += [part_ref(self._place.bucket, batch, part, made) for part in pieces for made in generations]
+            refs += self._batches.reviews.stored(batch, self._place.bucket)
+            refs += [redo_ref(self._place.bucket, batch.tenant, batch.id)] if batch.spec.redo_of else []
             for outcome in self._each(lambda ref: self._blobs.delete([ref]), refs):
                 if isinstance(outcome, ObjectError):
                     logger.warning("a batch's working files are not deleted, trying again", error=str(outcome))
@@ -517,7 +519,15 @@ class BatchRunner:
     def _complete(self, work: Work) -> bool:
         batch = work.batch
         generations = self._batches.generations(batch.id)
-        report.put_together(self._blobs, self._place.bucket, batch, generations, on_part=lambda: self._keep(work))
+        decisions = self._batches.reviews.log(batch, self._blobs, self._place.bucket)
+        report.put_together(
+            self._blobs,
+            self._place.bucket,
+            batch,
+            generations,
+            decisions=decisions,
+            on_part=lambda: self._keep(work),
+        )
         ending = batch.ending or BatchState.SUCCEEDED
         work.batch = self._batches.note(work.batch, to=ending, note="")
         logger.info("batch ended", state=str(ending), **_counts(batch))

@@ -20,6 +20,7 @@ from jobs.outbound import Poster
 from jobs.queue import Sender, make_celery
 from jobs.signing import require_secret
 from jobs.store import Delivery, JobStore
+from worker.batch_decisions import DecisionReporter
 from worker.batch_items import Place
 from worker.batches import BatchRunner
 from worker.callbacks import CallbackSender
@@ -94,12 +95,15 @@ def run(settings: KeeperSettings, stop: threading.Event) -> None:
     rounds = Rounds(store, feeder.step, every_s=settings.feed_every_s)
     sweeper = Sweeper(store, blobs)
     batches = _batch_runner(settings, store, blobs)
+    decisions = DecisionReporter(store, blobs, bucket=settings.bucket)
     chores = [
         # It waits by itself, for nudges, and takes the lock for timed rounds alone.
         Chore(name="feeder", every_s=0.0, step=rounds.step, is_shared=False),
         Chore(name="sweeper", every_s=settings.sweep_every_s, step=sweeper.step, is_shared=True),
         # Each batch is leased by itself, so all keepers run some.
         Chore(name="batches", every_s=settings.batch_every_s, step=batches.step, is_shared=False),
+        # Each report is leased by itself.
+        Chore(name="decisions", every_s=settings.batch_every_s, step=decisions.step, is_shared=False),
     ]
     if sender is not None:
         # Each delivery is leased by itself, so all keepers send.

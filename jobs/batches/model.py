@@ -101,6 +101,7 @@ class BatchSpec:
     callback_url: str | None = None
     callback_events: tuple[BatchEvent, ...] = tuple(BatchEvent)
     metadata: Mapping[str, str] = field(default_factory=dict)
+    redo_of: BatchId | None = None  #: whose results are made otherwise here, as versions beside them
 
     @property
     def base(self) -> str:
@@ -137,6 +138,7 @@ class BatchSpec:
                 "callback": self.callback_url and {"url": self.callback_url, "events": list(self.callback_events)},
                 "metadata": dict(self.metadata),
             }
+            | ({"redo_of": self.redo_of} if self.redo_of else {})
         )
 
     @classmethod
@@ -165,6 +167,7 @@ class BatchSpec:
             callback_url=callback["url"] if callback else None,
             callback_events=tuple(BatchEvent(e) for e in callback["events"]) if callback else tuple(BatchEvent),
             metadata=words["metadata"],
+            redo_of=words.get("redo_of"),
         )
 
 
@@ -213,6 +216,16 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewCounts:
+    """How many items a person should look at, and what was decided."""
+
+    flagged: int = 0
+    pending: int = 0  #: of these, those that nobody has decided about
+    accepted: int = 0  #: by the latest decision, flagged or not
+    rejected: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """One batch as it is now."""
 
@@ -233,6 +246,7 @@ class Batch:
     next_part: int = 0  #: the first part that was not begun in this generation
     in_flight: int = 0
     counts: Counts = field(default_factory=Counts)
+    review: ReviewCounts = field(default_factory=ReviewCounts)
     gpu_s: float = 0.0
     megapixels: float = 0.0
     rate: float = 0.0  #: items a second, lately

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, BinaryIO, Protocol, TextIO, cast
 
 from jobs.batches.model import Batch
+from jobs.batches.reviews import Said, as_note
 from jobs.batches.store import part_ref, report_ref
 from jobs.blobs import ObjectInfo
 from jobs.checksums import SHA256_METADATA
 from jobs.delivery.html import Heading, page
 from jobs.delivery.merging import merged
-from jobs.delivery.rows import DONE, Row
+from jobs.delivery.rows import DONE, DecisionNote, Row
 from jobs.delivery.summary import Summary
 from jobs.delivery.written import CsvWriter, JsonLinesWriter, read_json_lines
 from jobs.model import ObjectRef
@@ -69,21 +71,33 @@ def read_part(blobs: Objects, bucket: str, batch: Batch, part: int, generation: 
 
 
 def put_together(
-    blobs: Objects, bucket: str, batch: Batch, generations: Sequence[int], *, on_part: Callable[[], None]
-) -> None:
+    blobs: Objects,
+    bucket: str,
+    batch: Batch,
+    generations: Sequence[int],
+    *,
+    decisions: Iterable[Said] = (),
+    on_part: Callable[[], None],
+) -> int:
     """Store the report's files under the output prefix, each line of the manifest once; manifest.json is the last.
 
-    ``on_part`` is called again and again, so that a lease may be kept.
+    ``decisions`` about results stand in their rows; how many there were is the answer. ``on_part`` is called again and
+    again, so that a lease may be kept.
 
     Raises:
         RowsMissing, RowRepeated, RowsOutOfOrder: the parts are not the manifest's lines.
         StorageUnavailable: ask again later; the same call again stores the same.
     """
+    notes: dict[int, list[DecisionNote]] = {}
+    for said in decisions:
+        notes.setdefault(said.item, []).append(as_note(said.review))
 
     def rows() -> Iterator[Row]:
         for part, generation in enumerate(generations):
             on_part()
-            yield from read_part(blobs, bucket, batch, part, generation)
+            for row in read_part(blobs, bucket, batch, part, generation):
+                decided = notes.get(row.number - 1)
+                yield dataclasses.replace(row, decisions=tuple(decided)) if decided else row
 
     summary = Summary()
     with ExitStack() as stack:
@@ -126,6 +140,7 @@ def put_together(
     }
     data = json.dumps(words, ensure_ascii=False, indent=2).encode()
     blobs.put(report_ref(batch, MANIFEST), data, content_type=TYPES[MANIFEST])
+    return sum(map(len, notes.values()))
 
 
 def _told(batch: Batch, name: str, stored: ObjectInfo) -> dict[str, Any]:

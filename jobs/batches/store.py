@@ -27,8 +27,10 @@ from jobs.batches.model import (
     Counts,
     ItemState,
     Pins,
+    ReviewCounts,
     job_id,
 )
+from jobs.batches.reviews import Reviews
 from jobs.codec import failure_to_json, job_from_record
 from jobs.connection import PREFIX, Scripts, as_record, job_key, translated
 from jobs.errors import (
@@ -52,6 +54,7 @@ VERSION = 1
 MOST_OPEN = 50
 #: Rows a second are remembered over so many seconds; as in ``_batch.lua``.
 RATE_S = 60.0
+REVIEW_COUNTS = ("flagged", "pending", "accepted", "rejected")
 _MICROSECONDS = 1_000_000
 
 
@@ -99,10 +102,17 @@ class Settled:
     gpu_s: float = 0.0
     megapixels: float = 0.0
     job: JobId | None = None  #: which may go
+    is_flagged: bool = False  #: a person should look at its result
 
     @property
     def part(self) -> int:
         return self.item // PART_ROWS
+
+    @property
+    def words(self) -> tuple[str | int | float, ...]:
+        """As ``batch_settle`` reads them."""
+        own = (self.part, self.item, self.state, self.row, self.gpu_s, self.megapixels)
+        return (*own, self.job or "", int(self.is_flagged))
 
 
 class Batches:
@@ -113,6 +123,7 @@ class Batches:
         self._settings = settings
         self._seal = seal
         self._admission = admission
+        self.reviews = Reviews(scripts)
 
     # -- owners
 
@@ -333,11 +344,7 @@ class Batches:
         new = 0
         # A script's arguments have a bound.
         for start in range(0, len(settled), PART_ROWS):
-            flat = [
-                word
-                for one in settled[start : start + PART_ROWS]
-                for word in (one.part, one.item, one.state, one.row, one.gpu_s, one.megapixels, one.job or "")
-            ]
+            flat = [word for one in settled[start : start + PART_ROWS] for word in one.words]
             answer = self._scripts.call("batch_settle", keys=[_key(batch.id)], args=[batch.id, batch.epoch, *flat])
             _require(answer, batch.id)
             new += int(answer)
@@ -555,6 +562,7 @@ def batch_from_record(batch_id: BatchId, record: Mapping[str, str], *, in_flight
         next_part=int(record.get("next_part", 0)),
         in_flight=in_flight,
         counts=Counts(**{str(state): int(record.get(f"n_{state}", 0)) for state in ItemState}),
+        review=ReviewCounts(**{name: int(record.get(name, 0)) for name in REVIEW_COUNTS}),
         gpu_s=float(record.get("gpu_s", 0.0)),
         megapixels=float(record.get("megapixels", 0.0)),
         rate=_rate(record, started_at),
@@ -595,6 +603,11 @@ def report_ref(batch: Batch, name: str) -> ObjectRef:
 def piece_ref(bucket: str, batch: Batch, piece: int) -> ObjectRef:
     """A piece of the pinned manifest."""
     return ObjectRef(bucket=bucket, key=f"batches/{batch.tenant}/{batch.id}/manifest/{piece:06d}.jsonl")
+
+
+def redo_ref(bucket: str, tenant: TenantId, batch_id: BatchId) -> ObjectRef:
+    """The manifest of a batch that makes another one's results otherwise."""
+    return ObjectRef(bucket=bucket, key=f"batches/{tenant}/{batch_id}/redo.jsonl")
 
 
 def part_ref(bucket: str, batch: Batch, part: int, generation: int) -> ObjectRef:

@@ -40,6 +40,7 @@ def batch_view(batch: Batch) -> dict[str, Any]:
         "failure_threshold": spec.failure_threshold,
         "deadline_at": timestamp(batch.deadline),
         "metadata": dict(spec.metadata),
+        "redo_of": spec.redo_of,
         "generation": batch.generation,
         "items": {
             "total": batch.total,
@@ -48,6 +49,7 @@ def batch_view(batch: Batch) -> dict[str, Any]:
             "in_flight": batch.in_flight,
             **dataclasses.asdict(counts),
         },
+        "review": dataclasses.asdict(batch.review),
         "items_per_s": round(batch.rate, 3),
         "eta_s": round(left / batch.rate) if batch.rate > 0 and left and batch.is_prepared and not has_ended else None,
         "gpu_s": round(batch.gpu_s, 3),
@@ -58,6 +60,7 @@ def batch_view(batch: Batch) -> dict[str, Any]:
         "urls": {
             "self": path,
             "items": f"{path}/items",
+            "review": f"{path}/review",
             "events": f"{path}/events",
             "report": f"{path}/report" if has_ended and batch.is_prepared else None,
         },

@@ -175,10 +175,21 @@ def _flagged(summary: Summary) -> str:
             _name(row.source),
             " ".join(f"<code>{plain(code)}</code>" for code in dict.fromkeys(note.code for note in row.review)),
             "<br>".join(f"face {plain(note.face)}: {plain(note.reason)}" for note in row.review[:20]),
+            _decided(row),
         )
         for row in summary.flagged
     ]
-    return _table("To look at", ("line", "source", "flags", "why"), rows, of=summary.flagged_rows)
+    return _table("To look at", ("line", "source", "flags", "why", "decided"), rows, of=summary.flagged_rows)
+
+
+def _decided(row: Row) -> str:
+    """The latest decision, with who and when."""
+    if not row.decisions:
+        return ""
+    latest = row.decisions[-1]
+    who = f" by {plain(latest.by)}" if latest.by else ""
+    note = f"<br>{plain(latest.note)}" if latest.note else ""
+    return f"{plain(latest.decision)}{who}, {plain(latest.at[:10])}{note}"
 
 
 def _table(title: str, names: Sequence[str], rows: Sequence[Sequence[str]], *, of: int) -> str:

@@ -147,6 +147,17 @@ def _events(row: Row, origin: Origin) -> Iterator[str]:
         agents=(_program(origin), *(_weights(name, sha) for name, sha in row.weights.items())),
         objects=(source, *results),
     )
+    for decision in row.decisions:
+        who = f" by {decision.by}" if decision.by else ""
+        yield _event(
+            row,
+            ("quality review", ""),
+            when=decision.at,
+            detail=f"A person looked at the result{who}." + (f" Note: {decision.note}" if decision.note else ""),
+            outcome=(decision.decision, f"{decision.decision}{who}"),
+            agents=(),
+            objects=results or (source,),
+        )
     for output in row.outputs:
         if signed := origin.signed.get(output.key):
             yield _event(

@@ -52,6 +52,16 @@ class ReviewNote:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionNote:
+    """What a person decided about the result."""
+
+    decision: str  #: accepted, rejected
+    at: str  #: UTC, ISO 8601
+    by: str  #: who, as they call themselves
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """What became of one line of the manifest."""
 
@@ -76,6 +86,7 @@ class Row:
     device: str | None = None  #: the GPU, or the machine
     seconds: float | None = None  #: of work on it
     completed_at: str | None = None  #: UTC, ISO 8601
+    decisions: tuple[DecisionNote, ...] = ()  #: the latest last
 
     @property
     def image(self) -> OutputFile | None:
@@ -84,10 +95,11 @@ class Row:
 
 
 COLUMNS = tuple(f.name for f in fields(Row))
-_LISTS: dict[str, type[OutputFile | FaceNote | ReviewNote]] = {
+_LISTS: dict[str, type[OutputFile | FaceNote | ReviewNote | DecisionNote]] = {
     "outputs": OutputFile,
     "face_notes": FaceNote,
     "review": ReviewNote,
+    "decisions": DecisionNote,
 }
 _COUNTS = ("faces_found", "faces_restored", "faces_skipped")
 _TEXTS = (

@@ -22,7 +22,7 @@ BYTE_ORDER_MARK = "\ufeff"
 #: What makes a formula of a cell, in any width of writing; ``unicodedata`` makes the wide ones narrow.
 _FORMULA = ("=", "+", "-", "@", "|", "%")
 _APOSTROPHE = "'"
-_JSON_COLUMNS = frozenset({"outputs", "face_notes", "review", "warnings", "weights"})
+_JSON_COLUMNS = frozenset({"outputs", "face_notes", "review", "warnings", "weights", "decisions"})
 _INT_COLUMNS = frozenset({"number", "faces_found", "faces_restored", "faces_skipped"})
 #: The largest cell that is read: 1,000 faces with their reasons are a tenth of it.
 _CELL_CHARACTERS = 4_000_000

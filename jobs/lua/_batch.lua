@@ -8,6 +8,10 @@
 --   batch:<id>:ended          set     of these, the ones whose job has ended and that have no row yet
 --   batch:<id>:retry          bitmap  items whose last row failed or was canceled, of parts in storage
 --   batch:<id>:parts          string  one byte a part: the generation whose rows are in storage, 0 = none yet
+--   batch:<id>:flagged        bitmap  items with a result that a person should look at
+--   batch:<id>:accepted       bitmap  items whose latest decision is that one; and :rejected
+--   batch:<id>:decisions      list    people's decisions (JSON) that are not in storage yet, the oldest first
+--   batches:decided           zset    id -> when its report is made anew, with decisions that came after it
 --   batches                   zset    id -> until when its runner has it; those that have not ended
 --   batches:<tenant>          zset    id -> seq
 --   batches:old               zset    id -> when the record goes
@@ -15,7 +19,8 @@
 --
 -- Record fields: v, tenant, state, seq, spec (JSON, never rewritten), code (jobs/signing.py), rev, epoch, generation, and
 --   where set: request, deadline, runner, started_at, completed_at, total, prepared, pieces, cursor, next_part, n_<state
---   of an item>, gpu_s, megapixels, rate and rate_at (rows a second, exponentially weighted), pins, ending, failure, note.
+--   of an item>, gpu_s, megapixels, rate and rate_at (rows a second, exponentially weighted), pins, ending, failure, note;
+--   flagged, pending, accepted, rejected (how many items), decided (chunks of decisions in storage), redos.
 
 local B = P .. 'batch:'
 

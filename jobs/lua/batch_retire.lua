@@ -17,7 +17,9 @@ for _, id in ipairs(ids) do
       end
     end
     for _, part in ipairs(redis.call('HKEYS', B .. id .. ':open')) do redis.call('DEL', B .. id .. ':rows:' .. part) end
-    for _, name in ipairs({':open', ':flight', ':ended', ':retry', ':parts', ''}) do redis.call('DEL', B .. id .. name) end
+    for _, name in ipairs({':open', ':flight', ':ended', ':retry', ':parts', ':flagged', ':accepted', ':rejected',
+      ':decisions', ''}) do redis.call('DEL', B .. id .. name) end
+    redis.call('ZREM', P .. 'batches:decided', id)
   end
   redis.call('ZREM', KEYS[1], id)
 end

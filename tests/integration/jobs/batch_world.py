@@ -24,7 +24,8 @@ MODELS = (
     {"name": "preview-detector", "sha256": "2" * 64, "kind": "detector"},
 )
 OUT = ObjectRef(bucket="mended", key="delivery/")
-FACE = {"id": "g5k2p", "status": "restored", "reason": None, "review": []}
+FACE: dict[str, Any] = {"id": "g5k2p", "status": "restored", "reason": None, "review": []}
+ODD = FACE | {"review": [{"code": "identity", "reason": "its similarity to the original is 0.31, below 0.5"}]}
 LEASE_S = 30.0
 
 
@@ -72,7 +73,7 @@ class World:
         return self.store.batches.get(batch)
 
     def work(self, limit: int = 500) -> int:
-        """Do what waits, as a worker would; sources whose name says so go wrong."""
+        """Do what waits, as a worker would; sources whose name says so go wrong, or come out odd."""
         done = 0
         for job_id in self.store.take(credits=limit, priority=Priority.BATCH):
             job = self.store.claim(job_id, worker="w", lease_s=LEASE_S)
@@ -100,7 +101,8 @@ class World:
                          filename=f"x.{extension}")
             )  # fmt: skip
         result = Result(
-            artifacts=tuple(parts), width=20, height=10, faces=(FACE,), model=self.model,
+            artifacts=tuple(parts), width=20, height=10, model=self.model,
+            faces=(ODD if "odd" in job.input.key else FACE,),
             metrics={"restore_s": 0.5, "megapixels": 2.0}, input_sha256=hashlib.sha256(master).hexdigest(),
         )  # fmt: skip
         self.store.commit(job.id, epoch=job.epoch, result=result)
