@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -84,20 +82,6 @@ def plan_processes(
         Plan(name=f"cpu{index}", threads=most, environment={"PHOTOMEND_DEVICE": "cpu"} | at_a_time, defaults=defaults)
         for index in range(cpu)
     )
-
-
-def found_gpus(visible: str | None) -> tuple[str, ...]:
-    """The GPUs of this machine as CUDA_VISIBLE_DEVICES names them; ``visible`` is what it is set to, if it is."""
-    if visible is not None:
-        return tuple(name.strip() for name in visible.split(",") if name.strip() not in {"", "-1"})
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return ()
-    # By UUID: the order of numbers differs between the driver and CUDA.
-    asked = subprocess.run(  # noqa: S603 - a fixed command without anyone's input
-        [tool, "--query-gpu=uuid", "--format=csv,noheader"], capture_output=True, text=True, timeout=30, check=False
-    )
-    return tuple(asked.stdout.split()) if asked.returncode == 0 else ()
 
 
 def available_cores() -> int:

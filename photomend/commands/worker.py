@@ -12,7 +12,11 @@ def worker(
         str, typer.Option(help="auto = every GPU, or the CPU where there is none; cpu; or one GPU as cuda:N.")
     ] = "auto",
     gpus: Annotated[
-        str | None, typer.Option(help="One process for each of these: all, or numbers or UUIDs like 0,2.")
+        str | None,
+        typer.Option(
+            help="One process for each of these: all, numbers as nvidia-smi -L has them (0,2; a slice of a GPU is 0:1), "
+            "or UUIDs."
+        ),
     ] = None,
     cpu: Annotated[
         int | None, typer.Option("--cpu", "--processes", min=1, help="So many processes on the CPU.")
@@ -52,26 +56,30 @@ def worker(
 
 
 def _gpus(device: str, gpus: str | None, cpu: int | None) -> tuple[str, ...]:
-    """Which GPUs get a process; none = the CPU."""
-    from worker.processes import found_gpus
+    """Which GPUs, or slices of them, get a process; none = the CPU."""
+    from worker import devices
     from worker.settings import visible_gpus
 
     if sum((gpus is not None, cpu is not None, device != "auto")) > 1 and not (device == "cpu" and gpus is None):
         raise typer.BadParameter("give one of --device, --gpus and --cpu")
     if cpu is not None or device == "cpu":
         return ()
-    found = found_gpus(visible_gpus())
-    if gpus is None and device == "auto":
-        return found
-    if gpus == "all":
-        if not found:
-            raise typer.BadParameter("no GPU was found on this machine", param_hint="--gpus")
-        return found
-    if gpus is not None:
-        return tuple(name.strip() for name in gpus.split(",") if name.strip())
+    installed = devices.installed()
+    if gpus not in {None, "all"}:
+        try:
+            return devices.named(gpus or "", installed)
+        except devices.UnknownGpu as error:
+            raise typer.BadParameter(str(error), param_hint="--gpus") from error
+    found = devices.visible(visible_gpus(), installed)
+    if gpus == "all" and not found:
+        raise typer.BadParameter("no GPU was found on this machine (nvidia-smi -L names none)", param_hint="--gpus")
+    return found if device == "auto" else (_numbered(device, found),)
+
+
+def _numbered(device: str, found: tuple[str, ...]) -> str:
     kind, _, number = device.partition(":")
     if kind != "cuda" or not (number or "0").isdecimal():
         raise typer.BadParameter("auto, cpu or cuda:N", param_hint="--device")
     if int(number or 0) >= len(found):
         raise typer.BadParameter(f"{len(found)} GPUs were found on this machine", param_hint="--device")
-    return (found[int(number or 0)],)
+    return found[int(number or 0)]

@@ -6,7 +6,7 @@ import pytest
 
 from jobs.queue import QUEUES
 from worker.allocator import ALLOCATOR
-from worker.processes import CPU_THREADS, GPU_THREADS, found_gpus, plan_processes
+from worker.processes import CPU_THREADS, GPU_THREADS, plan_processes
 
 
 def test_each_gpu_gets_a_process_that_sees_it_alone() -> None:
@@ -66,14 +66,6 @@ def test_the_command_is_one_celery_worker_on_threads_with_our_queues() -> None:
 def test_two_processes_have_two_names() -> None:
     commands = [p.command("x") for p in plan_processes(gpus=(), cpu=2, threads=1, cores=2)]
     assert commands[0][commands[0].index("-n") + 1] != commands[1][commands[1].index("-n") + 1]
-
-
-@pytest.mark.parametrize(
-    ("visible", "expected"),
-    [("0,2", ("0", "2")), ("GPU-a", ("GPU-a",)), ("", ()), ("-1", ()), (" 1 , 3 ", ("1", "3"))],
-)
-def test_the_operators_choice_of_gpus_is_respected(visible: str, expected: tuple[str, ...]) -> None:
-    assert found_gpus(visible) == expected
 
 
 def test_processes_share_the_memory_that_there_is() -> None:

@@ -9,11 +9,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from worker.exits import EXIT_RECYCLED, Exit
-from worker.processes import Plan
+from worker.processes import Plan, plan_processes
 from worker.supervisor import PATIENCE, RESTART_S, Supervisor
 
 
@@ -130,3 +131,37 @@ def test_a_process_that_was_told_to_go_is_no_attempt(scene: Callable[[str], Scen
     here = scene("time.sleep(60)")
     here.run_until(lambda: here.supervisor._children[0].worker)
     assert [(ended.cause, ended.charge) for _, ended in here.ends] == [(None, False)]
+
+
+def test_each_gpu_keeps_a_process_whichever_dies_and_all_hear_of_the_drain(tmp_path: Path) -> None:
+    """Of three GPUs that are not here: each process notes which one it was given, and what it hears."""
+    code = (
+        "gpu = os.environ['CUDA_VISIBLE_DEVICES']\n"
+        f"notes = open({str(tmp_path / 'notes')!r}, 'a', buffering=1)\n"
+        "def leave(*_):\n    notes.write(f'{gpu} drains\\n'); os._exit(0)\n"
+        "signal.signal(signal.SIGTERM, leave)\n"
+        "notes.write(f'{gpu} begins\\n')\n"
+        f"died = {str(tmp_path / 'died')!r}\n"
+        "if gpu == 'MIG-b' and not os.path.exists(died):\n"
+        "    open(died, 'w').close(); os.kill(os.getpid(), signal.SIGKILL)\n"
+        "while True: time.sleep(60)"
+    )
+    gpus = ["GPU-a", "MIG-b", "MIG-c"]
+    plans = [
+        Script(name=plan.name, threads=1, code=code, environment=plan.environment)
+        for plan in plan_processes(gpus=gpus, cpu=1, threads=1, cores=3)
+    ]
+
+    def notes() -> list[str]:
+        return (tmp_path / "notes").read_text().splitlines() if (tmp_path / "notes").exists() else []
+
+    ends: list[tuple[str, Exit]] = []
+    supervisor = Supervisor(
+        plans, app="", node_name="host", grace_s=30.0, on_exit=lambda worker, ended: ends.append((worker, ended))
+    )
+    Scene(supervisor, ends, Kills()).run_until(lambda: len(notes()) >= 4)
+    assert sorted(note for note in notes() if note.endswith("begins")) == [
+        "GPU-a begins", "MIG-b begins", "MIG-b begins", "MIG-c begins"
+    ]  # fmt: skip
+    assert sorted(note for note in notes() if note.endswith("drains")) == [f"{gpu} drains" for gpu in gpus]
+    assert [ended.how for _, ended in ends].count("exit status 0") == 3
