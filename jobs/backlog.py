@@ -42,6 +42,8 @@ class Slots:
     #: How its device was used since the process began: elapsed_s, idle_share, and by stage busy_s, runs, fill (faces or
     #: tiles in a run, in the mean).
     lane: dict[str, Any] = field(default_factory=dict)
+    #: What it computes on: name, and of a GPU memory_mb and capability. Fleets mix them.
+    device: dict[str, Any] = field(default_factory=dict)
     rested: bool = True  #: False: it ran a suspect just now, or is in trouble; other jobs should have their turn
 
 

@@ -90,6 +90,15 @@ def allocated_share(name: str) -> float:
     return torch.cuda.memory_allocated(device) / torch.cuda.get_device_properties(device).total_memory
 
 
+def describe(name: str) -> dict[str, str | int]:
+    """What the device of this name is: its name, and of a GPU (or slice) its memory (MB) and compute capability."""
+    device = pick(name)
+    if device.type != "cuda":
+        return {"name": "cpu"}
+    has = torch.cuda.get_device_properties(device)
+    return {"name": has.name, "memory_mb": has.total_memory // 10**6, "capability": f"{has.major}.{has.minor}"}
+
+
 def shrink_on_oom(work: Callable[[int], T], *, size: int, smallest: int, what: str) -> tuple[T, int]:
     """``work(size)``, with size halved while memory does not suffice; the result and the size that went through.
 

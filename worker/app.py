@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pipeline.device import allocated_share, is_lost, pick
+from pipeline.device import allocated_share, describe, is_lost, pick
 from pipeline.provenance import versions
 from pipeline.restorer import Restorer
 from pipeline.weights import WeightStore
@@ -36,5 +36,9 @@ _sandbox = Sandbox(sandbox_bounds(_settings), required=_settings.sandbox_require
 app = create_app(
     _settings,
     build_engine=lambda: load_engine(_settings, _sandbox),
-    device=Device(is_lost=is_lost, share=lambda: allocated_share(_settings.device)),
+    device=Device(
+        is_lost=is_lost,
+        share=lambda: allocated_share(_settings.device),
+        words=lambda: describe(_settings.device),
+    ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import secrets
@@ -11,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -53,10 +54,11 @@ class NodeStore(Store, SlotBoard, WatchStore, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """What a process asks about its GPU."""
+    """What a process asks about what it computes on."""
 
     is_lost: Callable[[BaseException], bool] = lambda _: False  #: whether every later call will fail like this one
     share: Callable[[], float] = lambda: 0.0  #: of its memory that is allocated here, 0 to 1
+    words: Callable[[], dict[str, Any]] = dict  #: what it is, for the fleet's board; asked once it is ready
 
 
 class Node:
@@ -77,6 +79,7 @@ class Node:
         self.worker = worker_name(settings.node_name, os.getpid(), settings.incarnation or secrets.token_hex(4))
 
         device = device or Device()
+        self._describe = functools.cache(device.words)
 
         def on_error(error: BaseException) -> None:
             if device.is_lost(error):
@@ -289,6 +292,7 @@ class Node:
             heartbeat_s=self._settings.slots_every_s,
             draining=False,
             lane=self._lane.figures().words(),
+            device=self._describe(),
             rested=self._seclusion.is_rested and time.monotonic() >= self._paused_until,
         )
 

@@ -14,8 +14,7 @@ def worker(
     gpus: Annotated[
         str | None,
         typer.Option(
-            help="One process for each of these: all, numbers as nvidia-smi -L has them (0,2; a slice of a GPU is 0:1), "
-            "or UUIDs."
+            help="One process for each of these: all, numbers as nvidia-smi has them (0,2; of a slice 0:1), or UUIDs."
         ),
     ] = None,
     cpu: Annotated[

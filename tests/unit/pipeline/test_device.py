@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from pipeline.device import allocated_share, is_lost, is_out_of_memory
+from pipeline.device import allocated_share, describe, is_lost, is_out_of_memory
 
 MEMORY = [
     torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
@@ -48,3 +50,11 @@ def test_other_errors_are_the_jobs_own(error: BaseException) -> None:
 
 def test_the_cpu_has_no_memory_of_its_own() -> None:
     assert allocated_share("cpu") == 0.0
+
+
+def test_a_device_says_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert describe("cpu") == {"name": "cpu"}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    has = SimpleNamespace(name="NVIDIA A100-SXM4-40GB MIG 1g.5gb", total_memory=4_986_000_000, major=8, minor=0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: has)
+    assert describe("cuda:0") == {"name": has.name, "memory_mb": 4986, "capability": "8.0"}
