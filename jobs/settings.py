@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from jobs import callbacks
 from jobs.environment import from_files
 from jobs.model import TenantId
+from jobs.price import Price
 
 #: Of the environment variables that are settings.
 PREFIX = "PHOTOMEND_"
@@ -86,6 +87,15 @@ class JobsSettings(BaseSettings):
     resend_after_s: float = Field(default=5.0, gt=0, description="A sent job unclaimed for this long is sent again")
     max_attempts: int = Field(default=10, gt=0, description="Claims before a job fails as too_many_interruptions")
 
+    gpu_hour_price: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="What an hour of a device costs you: batches, their reports, dry runs and `photomend tenants show`"
+        " tell a cost by it; a batch keeps the price of its submit",
+    )
+    currency: str = Field(default="EUR", pattern="^[A-Z]{3}$", description="Of gpu_hour_price, by ISO 4217")
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -108,6 +118,11 @@ class JobsSettings(BaseSettings):
         if secret is not None and not callbacks.is_secret(secret.get_secret_value()):
             raise ValueError("must be whsec_ and base64 of 24 to 64 bytes: echo whsec_$(openssl rand -base64 32)")
         return secret
+
+    @property
+    def price(self) -> Price | None:
+        """Of an hour of a device, if the operator has said it."""
+        return None if self.gpu_hour_price is None else Price(hour=self.gpu_hour_price, currency=self.currency)
 
     def callback_secrets(self, tenant: TenantId) -> tuple[str, ...]:
         """What the tenant's callbacks are signed with, the newest first; empty where callbacks are switched off."""

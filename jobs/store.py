@@ -42,6 +42,8 @@ from jobs.model import Decision, Failure, Job, JobId, Priority, Progress, Result
 from jobs.options import JobOptions
 from jobs.outbox import CallbackRecord, Delivery, Outbox
 from jobs.outcomes import Beat, ClaimRefusal, Idempotency, Page, Submitted
+from jobs.paces import UPSAMPLE_S, Paces, device_s, sort_of
+from jobs.price import Price
 from jobs.rates import Rates
 from jobs.retention import Expired, Retention, SweepReport, Upload, UploadNotFound
 from jobs.settings import JobsSettings
@@ -91,9 +93,16 @@ class JobStore:
         self.dead = DeadLetters(self._scripts)
         #: Many pictures under one record.
         self.batches = Batches(self._scripts, settings, self._seal, self._admission)
+        #: How fast devices are.
+        self.paces = Paces(self._scripts)
         self._backlog = Backlog(self._scripts, resend_after_s=settings.resend_after_s)
         self._outbox = Outbox(self._scripts, is_genuine=self._is_genuine, is_genuine_batch=self.batches.is_genuine)
         self._retention = Retention(self._scripts, bucket=settings.bucket, upload_ttl_s=settings.upload_ttl_s)
+
+    @property
+    def price(self) -> Price | None:
+        """Of an hour of a device, if the operator has said it."""
+        return self._settings.price
 
     @classmethod
     def connect(cls, settings: JobsSettings) -> JobStore:
@@ -326,7 +335,15 @@ class JobStore:
             StoreUnavailable: Redis did not answer. It may be committed or not: ask again before deleting anything.
         """
         return self._transition(
-            "commit", job_id, epoch, result_to_json(result), actual_cost(result), megapixels_of(result)
+            "commit",
+            job_id,
+            epoch,
+            result_to_json(result),
+            actual_cost(result),
+            megapixels_of(result),
+            device_s(result),
+            result.metrics.get(UPSAMPLE_S, 0.0),
+            sort_of(result) or "",
         )
 
     def fail(self, job_id: JobId, *, epoch: int | None, failure: Failure) -> Job:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -25,6 +26,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")
 #: How long it is believed what a tenant may name (seconds), and of how many tenants it is remembered.
 KNOWN_S = 2.0
 MOST_KNOWN = 4096
+_DAY_S, _YEAR_DAYS = 86_400, 365
 
 logger = structlog.get_logger(__name__)
 
@@ -37,6 +39,15 @@ class Usage:
     megapixels_today: float  #: of its pictures; those that are not done yet as estimated
     upload_bytes_today: int  #: as declared
     day_ends_in_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """How long devices worked for what a tenant has got: seconds of jobs that succeeded, days by UTC."""
+
+    today_s: float
+    month_s: float  #: of this calendar month
+    year_s: float  #: of the last 365 days
 
 
 class Tenants:
@@ -116,6 +127,24 @@ class Tenants:
             upload_bytes_today=round(float(size)),
             day_ends_in_s=int(left_s),
         )
+
+    def spent(self, tenant_id: TenantId) -> Spent:
+        """How long devices worked for a tenant.
+
+        Raises:
+            StoreUnavailable: Redis did not answer.
+        """
+        with translated():
+            client: Any = self._scripts.client
+            now, found = client.time()[0], client.hgetall(f"{PREFIX}spent:{tenant_id}")
+        today = now // _DAY_S
+        first = today - datetime.fromtimestamp(now, UTC).day + 1
+        days = {int(day): float(seconds) for day, seconds in found.items()}
+
+        def since(start: int) -> float:
+            return round(sum(seconds for day, seconds in days.items() if day >= start), 3)
+
+        return Spent(today_s=since(today), month_s=since(first), year_s=since(today - _YEAR_DAYS + 1))
 
     def require_readable(self, tenant_id: TenantId, ref: ObjectRef, *, bucket: str) -> None:
         """Make sure that a tenant may name this object as an input; whether it is there is not asked.

@@ -16,7 +16,16 @@ from typing import Any, Protocol
 import structlog
 
 from jobs.batches.manifest import Entry
-from jobs.batches.model import BATCH_METADATA, IDENTITY_METADATA, Batch, ItemState, Pins, identity, job_id
+from jobs.batches.model import (
+    BATCH_METADATA,
+    IDENTITY_METADATA,
+    Batch,
+    BatchSpec,
+    ItemState,
+    Pins,
+    identity,
+    job_id,
+)
 from jobs.batches.naming import image_ending, output_key, part_ending
 from jobs.batches.store import Settled
 from jobs.blobs import ObjectInfo
@@ -27,13 +36,10 @@ from jobs.errors import InvalidRequest, ObjectDenied, ObjectError, ObjectMissing
 from jobs.model import Artifact, Job, ObjectRef, Result, TenantId
 from jobs.object_names import is_result_of
 from jobs.options import JobOptions
+from jobs.paces import device_s
 from jobs.states import JobState
 
 logger = structlog.get_logger(__name__)
-
-#: Stages of a job that take its share of a device.
-DEVICE_STAGES = ("detect_s", "restore_s", "parse_s", "identify_s", "upsample_s")
-
 
 #: How a network's precision is told when it was not reduced.
 EXACT = "float32"
@@ -97,7 +103,7 @@ class Item:
         except ItemFailed as err:
             return self.failed(err.failure_code, err.detail)
         except InvalidRequest as err:
-            return self.failed(err.code, _sentence(err))
+            return self.failed(err.code, sentence(err))
         if done is not None:
             words: dict[str, Any] = {"outputs": (done,), "recipe_sha256": self._recipe(options)}
             return self._settled(ItemState.SKIPPED, **words)
@@ -134,14 +140,14 @@ class Item:
         except ItemFailed as err:
             return self.failed(err.failure_code, err.detail, job)
         except InvalidRequest as err:
-            return self.failed(err.code, _sentence(err), job)
+            return self.failed(err.code, sentence(err), job)
         words: dict[str, Any] = of_faces(result.faces) | of_model(result.model)
         words |= {
             "recipe_sha256": self._recipe(job.options),
             "outputs": outputs,
             "warnings": tuple(notice.code for notice in result.warnings),
             "device": job.worker,
-            "seconds": round(_device_s(result), 4),
+            "seconds": round(device_s(result), 4),
         }
         if result.input_sha256 is not None:
             words["source_sha256"] = result.input_sha256
@@ -163,12 +169,7 @@ class Item:
 
     @property
     def _source(self) -> ObjectRef:
-        fault = self.entry.fault
-        if fault is not None:
-            raise ItemFailed(fault.code, fault.detail)
-        if self.entry.source is None:
-            raise ItemFailed("bad_row", "The line names no source.")
-        return self.entry.source
+        return source_of(self.entry)
 
     def _options(self) -> JobOptions:
         """The batch's options with the line's own, and what the batch pinned where both leave it open."""
@@ -182,9 +183,8 @@ class Item:
 
     def _looked_at(self) -> ObjectInfo:
         """What the storage says of the source, once it is sure that it may and can be worked on."""
-        source, output, place = self._source, self.batch.spec.output, self.place
-        if source.bucket == output.bucket and source.key.startswith(output.key):
-            raise ItemFailed("output_in_source", "The source lies under the output prefix: masters are never touched.")
+        source, place = self._source, self.place
+        require_apart(self.batch.spec, source)
         try:
             place.may_read(self.batch.tenant, source, bucket=place.bucket)
             info = place.blobs.head(source, version_id=self.entry.version_id)
@@ -226,12 +226,7 @@ class Item:
         return OutputFile(part="image", key=to.key, sha256=info.metadata.get(SHA256_METADATA, ""), bytes=info.size)
 
     def _output(self, part: str, ending: str, suffix: str) -> ObjectRef:
-        spec = self.batch.spec
-        key = output_key(
-            spec.naming, self.entry, self._source, part=part, ending=ending, suffix=suffix,
-            number=self.number + 1, base=spec.base,
-        )  # fmt: skip
-        return ObjectRef.parse(f"s3://{spec.output.bucket}/{spec.output.key}{key}")
+        return destination(self.batch.spec, self.entry, self.number, part=part, ending=ending, suffix=suffix)
 
     # -- after it
 
@@ -242,9 +237,9 @@ class Item:
             if pins.weights.get(name) != sha256:
                 raise ItemFailed("pins_differ", f"A worker had another {name} than the batch began with.")
         device = str(model.get("engine") or "").rpartition("-")[2]
-        pinned = {engine.rpartition(" on ")[2].partition(":")[0] for engine in pins.engines if " on " in engine}
-        if device and pinned and device not in pinned:
-            raise ItemFailed("pins_differ", f"A worker computed on {device}, the batch began on {', '.join(pinned)}.")
+        if device and pins.devices and device not in pins.devices:
+            began = ", ".join(pins.devices)
+            raise ItemFailed("pins_differ", f"A worker computed on {device}, the batch began on {began}.")
         if pins.precision == "exact" and model.get("precision") not in {None, EXACT}:
             raise ItemFailed("pins_differ", f"A worker computed in {model['precision']}, not in {EXACT}.")
 
@@ -300,11 +295,46 @@ class Item:
             item=self.number,
             state=state,
             row=row_text(row),
-            gpu_s=_device_s(result) if result else 0.0,
+            gpu_s=device_s(result) if result else 0.0,
             megapixels=result.metrics.get("megapixels", 0.0) if result else 0.0,
             job=job.id if job is not None else None,
             is_flagged=bool(row.review),
         )
+
+
+def source_of(entry: Entry) -> ObjectRef:
+    """What a line names.
+
+    Raises:
+        ItemFailed: it names nothing that could be worked on.
+    """
+    if entry.fault is not None:
+        raise ItemFailed(entry.fault.code, entry.fault.detail)
+    if entry.source is None:
+        raise ItemFailed("bad_row", "The line names no source.")
+    return entry.source
+
+
+def require_apart(spec: BatchSpec, source: ObjectRef) -> None:
+    """Refuse a source that lies where results go.
+
+    Raises:
+        ItemFailed: it does.
+    """
+    if source.bucket == spec.output.bucket and source.key.startswith(spec.output.key):
+        raise ItemFailed("output_in_source", "The source lies under the output prefix: masters are never touched.")
+
+
+def destination(spec: BatchSpec, entry: Entry, item: int, *, part: str, ending: str, suffix: str) -> ObjectRef:
+    """Where a part of an item's result goes; ``item`` counts from 0.
+
+    Raises:
+        InvalidRequest: its name is no key.
+    """
+    key = output_key(
+        spec.naming, entry, source_of(entry), part=part, ending=ending, suffix=suffix, number=item + 1, base=spec.base
+    )
+    return ObjectRef.parse(f"s3://{spec.output.bucket}/{spec.output.key}{key}")
 
 
 def row_text(row: Row) -> str:
@@ -313,13 +343,10 @@ def row_text(row: Row) -> str:
     return json.dumps(words, ensure_ascii=False, separators=(",", ":"))
 
 
-def _device_s(result: Result) -> float:
-    return sum(result.metrics.get(name, 0.0) for name in DEVICE_STAGES)
-
-
 def _occupied(to: ObjectRef) -> ItemFailed:
     return ItemFailed("output_exists", f"{to.uri} is there already and is another result: nothing is overwritten.")
 
 
-def _sentence(err: InvalidRequest) -> str:
+def sentence(err: InvalidRequest) -> str:
+    """What is wrong with a request, for a row."""
     return f"{err.detail[:1].upper()}{err.detail[1:]}."

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from jobs.model import Job, Progress
@@ -70,6 +71,12 @@ class Flight:
         self._clock = clock
         self._began_at = clock()
         self._in_lane_s = 0.0
+        self._device_s: dict[str, float] = {}
+
+    @property
+    def device_s(self) -> dict[str, float]:
+        """Stage → how long the device worked for this job (s), without its waiting for a turn."""
+        return dict(self._device_s)
 
     @property
     def host_s(self) -> float | None:
@@ -99,13 +106,18 @@ class Flight:
         self.lease.check()
         handed_in_at = self._clock()
         try:
-            future = self._lane.submit(work, megapixels=megapixels, label=stage.value)
+            future = self._lane.submit(
+                work, megapixels=megapixels, label=stage.value, on_spent=partial(self._spend, stage.value)
+            )
             with self.pulse.in_lane(future):
                 return self._wait(future)
         except (LaneStopped, CancelledError) as error:
             raise Stopped(Stop.DRAIN) from error
         finally:
             self._in_lane_s += self._clock() - handed_in_at
+
+    def _spend(self, stage: str, seconds: float) -> None:
+        self._device_s[stage] = self._device_s.get(stage, 0.0) + seconds
 
     def _wait(self, future: Future[T]) -> T:
         while True:

@@ -35,6 +35,10 @@ LINGER_S = 0.002
 SENDERS = 8
 
 
+def _unheard(_seconds: float) -> None:
+    """What nobody asked for."""
+
+
 class LaneStopped(RuntimeError):
     """Raised when work is handed to a lane that was stopped."""
 
@@ -58,6 +62,7 @@ class _Item:
     future: Future[Any]
     megapixels: float
     label: str
+    on_spent: Callable[[float], object]
 
     def shares_with(self, other: _Item) -> bool:
         """Whether one run does both."""
@@ -104,10 +109,13 @@ class Lane:
         self._thread = threading.Thread(target=self._run, name="lane", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Callable[[], T], *, megapixels: float, label: str) -> Future[T]:
+    def submit(
+        self, work: Callable[[], T], *, megapixels: float, label: str, on_spent: Callable[[float], object] = _unheard
+    ) -> Future[T]:
         """The future of ``work()``, run on the lane after what was handed in before. A cancelled future is not run.
 
-        A ``Forward`` may run earlier, together with one before it.
+        A ``Forward`` may run earlier, together with one before it. ``on_spent`` hears, before the future is done, how
+        long the device worked for it (seconds): of a run that several share, its share by inputs.
 
         Raises:
             LaneStopped: the lane takes no more work.
@@ -116,7 +124,8 @@ class Lane:
         with self._news:
             if self._stopped:
                 raise LaneStopped("the lane was stopped")
-            self._waiting.append(_Item(work=work, future=future, megapixels=megapixels, label=label))
+            item = _Item(work=work, future=future, megapixels=megapixels, label=label, on_spent=on_spent)
+            self._waiting.append(item)
             self._senders.append(threading.get_ident())
             self._news.notify()
         return future
@@ -237,7 +246,10 @@ class Lane:
         seconds = self._clock() - started
         with self._news:
             self._computing = None
-            self._tally.add(label, seconds=seconds, items=sum(item.count for item in items))
+            count = sum(item.count for item in items)
+            self._tally.add(label, seconds=seconds, items=count)
+        for item in items:
+            item.on_spent(seconds * item.count / count if count else 0.0)
         if learn and megapixels > 0:
             rate = seconds / megapixels
             known = self._seconds_per_megapixel.get(label, rate)

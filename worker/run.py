@@ -29,9 +29,11 @@ from jobs.kinds import Kind
 from jobs.logs import about
 from jobs.model import Artifact, Failure, Job, JobId, ObjectRef, Progress, Result, UrlRef
 from jobs.object_names import plain_name, result_ref
+from jobs.paces import DEVICE_S, UPSAMPLE_S
 from jobs.sniffing import SNIFF_BYTES, sniff
 from jobs.store import Beat, ClaimRefusal
 from pipeline import scratch
+from pipeline.types import Stage
 from worker.engine import Engine, Outcome, Product
 from worker.failures import DEADLINE_EXCEEDED, INTERNAL, Fail, Release, classify
 from worker.flight import Flight, Flights, Pulse
@@ -222,7 +224,7 @@ def _work(flight: Flight, place: Workplace, written: list[ObjectRef]) -> Result:
         flight.on_progress(STORE, index / len(outcome.products))
         artifacts.append(_put(job, product, place, written))
     spent = {"fetch_s": fetched - began, "store_s": place.clock() - restored}
-    return _result(job, outcome, tuple(artifacts), spent)
+    return _result(outcome, tuple(artifacts), _waited(job) | spent | _device_s(flight))
 
 
 def _put(job: Job, product: Product, place: Workplace, written: list[ObjectRef]) -> Artifact:
@@ -256,10 +258,19 @@ def filename(job: Job, product: Product) -> str:
     return f"{stem}{job.options.suffix}-{product.part.replace('/', '-')}.{product.extension}"
 
 
-def _result(job: Job, outcome: Outcome, artifacts: tuple[Artifact, ...], spent: dict[str, float]) -> Result:
-    waited = {"queue_s": max(0.0, (job.started_at or job.created_at) - job.created_at)}
+def _waited(job: Job) -> dict[str, float]:
+    return {"queue_s": max(0.0, (job.started_at or job.created_at) - job.created_at)}
+
+
+def _device_s(flight: Flight) -> dict[str, float]:
+    """What the device worked for it: in all, and of that for enlarging, which grows with the picture."""
+    spent = flight.device_s
+    return {DEVICE_S: sum(spent.values()), UPSAMPLE_S: spent.get(Stage.UPSAMPLE, 0.0)}
+
+
+def _result(outcome: Outcome, artifacts: tuple[Artifact, ...], spent: dict[str, float]) -> Result:
     stages = {f"{stage}_s": seconds for stage, seconds in outcome.seconds.items()}
-    metrics = waited | stages | spent | {"megapixels": outcome.megapixels}
+    metrics = stages | spent | {"megapixels": outcome.megapixels}
     return Result(
         artifacts=artifacts,
         width=outcome.width,

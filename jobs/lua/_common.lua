@@ -6,6 +6,8 @@
 --   idem:<tenant>:<sha256>    string  "<fingerprint> <job id>", with a TTL
 --   tenants                   zset    tenant -> when it was set up first
 --   used:<tenant>             hash    day (UTC), and what was used on it: megapixels, bytes
+--   spent:<tenant>            hash    day (UTC) -> seconds that devices worked for it, of SPENT_DAYS days
+--   paces                     hash    sort of job -> "<jobs> <picture_s> <upsample_s> <megapixels>", of one job in the mean
 --   tenant:<tenant>           hash    weight, quota, megapixels and bytes (a day), inputs and their code, seconds that its
 --                                     things are kept where not the policy's (upload_ttl, result_ttl, record_ttl),
 --                                     vt:<lane> (virtual time kept while it has nothing waiting)
@@ -343,6 +345,41 @@ local function correct_charge(job, megapixels)
   local key = P .. 'used:' .. job.tenant
   if redis.call('HGET', key, 'day') ~= day_of(tonumber(job.seq) / 1000000) then return end
   redis.call('HINCRBYFLOAT', key, 'megapixels', num((megapixels or 0) - (tonumber(job.cost) - BASE_COST)))
+end
+
+-- Days that a tenant's seconds on devices are kept for: a year and a month, for a bill.
+local SPENT_DAYS = 400
+
+-- A device worked so long for a tenant.
+local function spend(tenant, seconds, t)
+  if seconds <= 0 then return end
+  local key, day = P .. 'spent:' .. tenant, day_of(t)
+  if redis.call('HEXISTS', key, day) == 0 then
+    for _, old in ipairs(redis.call('HKEYS', key)) do
+      if tonumber(old) <= tonumber(day) - SPENT_DAYS then redis.call('HDEL', key, old) end
+    end
+    redis.call('EXPIRE', key, SPENT_DAYS * 86400)
+  end
+  redis.call('HINCRBYFLOAT', key, day, num(seconds))
+end
+
+-- Weight of the newest job in what is known of its sort; the first ones count alike.
+local PACE_RATE = 0.02
+-- Sorts that are remembered: models, backgrounds and engines are few, whatever anybody asks for.
+local MOST_PACES = 500
+
+-- How long a device works for jobs of a sort: for each picture, and for enlarging, which grows with its megapixels.
+local function note_pace(sort, gpu_s, upsample_s, megapixels)
+  local known = redis.call('HGET', P .. 'paces', sort)
+  if not known and redis.call('HLEN', P .. 'paces') >= MOST_PACES then return end
+  local jobs, new = 1, {gpu_s - upsample_s, upsample_s, megapixels}
+  if known then
+    local told = {string.match(known, '^(%S+) (%S+) (%S+) (%S+)$')}
+    jobs = tonumber(told[1]) + 1
+    local rate = math.max(PACE_RATE, 1 / jobs)
+    for i = 1, 3 do new[i] = tonumber(told[i + 1]) + rate * (new[i] - tonumber(told[i + 1])) end
+  end
+  redis.call('HSET', P .. 'paces', sort, string.format('%d %.6g %.6g %.6g', jobs, new[1], new[2], new[3]))
 end
 
 -- Ends a job: succeeded, failed or canceled. The one place where terminal events are made.

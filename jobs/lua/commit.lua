@@ -7,6 +7,9 @@
 -- ARGV[4]  result     JSON
 -- ARGV[5]  cost       float, what the job really took; the tenant is charged the difference
 -- ARGV[6]  megapixels float, of the picture; the tenant's account of the day is put right
+-- ARGV[7]  gpu_s      float, that a device worked for it; the tenant's account has it by days
+-- ARGV[8]  upsample_s float, of these, for enlarging
+-- ARGV[9]  pace       what sort of job it was: its pace is remembered; empty = it is not
 -- Returns  {"ok", record, id} | {"gone"|"fenced"|"illegal", state}
 essential()
 local policy, id, epoch = cjson.decode(ARGV[1]), ARGV[2], ARGV[3]
@@ -18,6 +21,8 @@ if why then return {why, job and job.state} end
 
 local lane = lane_of(job)
 finish(id, job, 'succeeded', now(), policy, {'result', ARGV[4], 'cost', ARGV[5]}, tonumber(ARGV[6]))
+spend(job.tenant, tonumber(ARGV[7]), now())
+if ARGV[9] ~= '' then note_pace(ARGV[9], tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[6])) end
 local weight = tonumber(redis.call('HGET', P .. 'tenant:' .. job.tenant, 'weight') or 1)
 local owed = num((tonumber(ARGV[5]) - tonumber(job.cost)) / weight)
 if redis.call('ZSCORE', P .. 'ring:' .. lane, job.tenant) then

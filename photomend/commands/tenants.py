@@ -239,7 +239,12 @@ def _seconds(text: str, flag: str) -> int | None:
 
 def _words(store: JobStore, tenant: Tenant) -> dict[str, Any]:
     keys = [key.id for key in store.keys.list(tenant.id) if not key.revoked_at]
-    return dataclasses.asdict(tenant) | {"keys": keys, "used": dataclasses.asdict(store.tenants.usage(tenant.id))}
+    used, spent = store.tenants.usage(tenant.id), store.tenants.spent(tenant.id)
+    told = {"gpu_s": {name.removesuffix("_s"): seconds for name, seconds in dataclasses.asdict(spent).items()}}
+    if (price := store.price) is not None:
+        told["cost"] = {name: round(price.of(seconds), 2) for name, seconds in told["gpu_s"].items()}
+        told["cost"]["currency"] = price.currency
+    return dataclasses.asdict(tenant) | {"keys": keys, "used": dataclasses.asdict(used), "spent": told}
 
 
 def _show(store: JobStore, console: Any, tenant: Tenant, *, as_json: bool) -> None:
@@ -247,7 +252,7 @@ def _show(store: JobStore, console: Any, tenant: Tenant, *, as_json: bool) -> No
     if as_json:
         _write(words)
         return
-    used = words.pop("used")
+    used, spent = words.pop("used"), words.pop("spent")
     for field, value in words.items():
         said = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
         console.print(f"{field:22}{'-' if said in (None, '') else said}", soft_wrap=True, highlight=False, markup=False)
@@ -260,6 +265,10 @@ def _show(store: JobStore, console: Any, tenant: Tenant, *, as_json: bool) -> No
     ):
         of = "" if words[limit] is None else f" of {words[limit]:,}"
         console.print(f"{what:22}{used[what]:,}{of}", highlight=False, markup=False)
+    console.print("\ndevices' time of what has succeeded (days by UTC)", highlight=False)
+    for what, label in (("today", "today"), ("month", "this month"), ("year", "last 365 days")):
+        cost = f"   {spent['cost'][what]:,.2f} {spent['cost']['currency']}" if "cost" in spent else ""
+        console.print(f"{label:22}{spent['gpu_s'][what]:,.1f} s{cost}", highlight=False, markup=False)
 
 
 def _table(tenants: list[dict[str, Any]]) -> Any:

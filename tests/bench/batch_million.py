@@ -46,7 +46,7 @@ MODEL = {"name": "preview", "sha256": "1" * 64, "kind": "restorer"}
 #: What items are named by; nothing lies there.
 NOWHERE = "nowhere"
 LISTS, MENDED, OWN = "lists", "mended", "photomend"
-RESULT = result_to_json(Result(artifacts=(), width=1, height=1, metrics={"restore_s": 0.001, "megapixels": 0.001}))
+RESULT = result_to_json(Result(artifacts=(), width=1, height=1, metrics={"gpu_s": 0.001, "megapixels": 0.001}))
 ANN = TenantId("ann")
 OUT = Path("build/batch-million")
 
@@ -104,7 +104,7 @@ def work(store: JobStore, *, limit: int = 500) -> int:
     scripts, policy = store._scripts, store._policy
     claims = [([job_key(one)], [policy, one, "w", 60.0, f"t{one}", VERSION]) for one in ids]
     claimed = [one for one, answer in zip(ids, scripts.call_each("claim", claims), strict=True) if answer[0] == "ok"]
-    commits = [([job_key(one)], [policy, one, 1, RESULT, 1.0, 0.001]) for one in claimed]
+    commits = [([job_key(one)], [policy, one, 1, RESULT, 1.0, 0.001, 0.001, 0.0, ""]) for one in claimed]
     scripts.call_each("commit", commits)
     return len(claimed)
 

@@ -57,7 +57,7 @@ def test_a_tenant_is_changed_member_by_member_and_deleted_with_its_keys(run, red
     store.close()
 
 
-def test_a_tenant_is_shown_with_what_it_has_used_today(run, redis_settings):
+def test_a_tenant_is_shown_with_what_it_has_used_today(run, redis_settings, monkeypatch):
     store = JobStore.connect(redis_settings)
     run("tenants", "create", "acme", "--megapixels-a-day", "1000", "--keep-uploads", "90m", "--keep-results", "30d")
     acme = TenantId("acme")
@@ -76,6 +76,12 @@ def test_a_tenant_is_shown_with_what_it_has_used_today(run, redis_settings):
     shown = " ".join(run("tenants", "show", "acme").split())
     assert "upload_bytes_today 1,234,567" in shown
     assert f"megapixels_today {used['megapixels_today']:,} of 1,000" in shown
+    assert words["spent"] == {"gpu_s": {"today": 0, "month": 0, "year": 0}}
+    store._redis.hset("{photomend}:spent:acme", str(int(store._redis.time()[0]) // 86_400), "7200")
+    monkeypatch.setenv("PHOTOMEND_GPU_HOUR_PRICE", "2.5")
+    words = json.loads(run("tenants", "show", "acme", "--json"))
+    assert words["spent"]["cost"] == {"today": 5.0, "month": 5.0, "year": 5.0, "currency": "EUR"}
+    assert "today 7,200.0 s 5.00 EUR" in " ".join(run("tenants", "show", "acme").split())
     run("tenants", "set", "acme", "--keep-results", "none", "--keep-records", "400d")
     words = json.loads(run("tenants", "show", "acme", "--json"))
     assert (words["upload_ttl_s"], words["result_ttl_s"], words["record_ttl_s"]) == (5400, None, 400 * 86400)

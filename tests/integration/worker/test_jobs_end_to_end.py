@@ -42,7 +42,17 @@ def test_a_job_goes_from_the_bucket_through_a_worker_back_into_the_bucket(workin
         assert len(data) == artifact.size
         assert hashlib.sha256(data).hexdigest() == artifact.sha256
     assert job.result.artifacts[0].filename == "photo-restored.png"
-    timed = {"fetch_s", "decode_s", "restore_s", "encode_s", "store_s", "queue_s", "megapixels"}
+    timed = {
+        "fetch_s",
+        "decode_s",
+        "restore_s",
+        "encode_s",
+        "store_s",
+        "queue_s",
+        "megapixels",
+        "gpu_s",
+        "gpu_upsample_s",
+    }
     assert timed <= set(job.result.metrics)
     assert len(set(percents)) >= 3, "progress was seen while the job ran"
     assert percents == sorted(percents)

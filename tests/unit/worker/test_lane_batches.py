@@ -97,6 +97,36 @@ def test_inputs_of_several_jobs_share_a_run_up_to_the_room(lane: Lane, network: 
     assert [job.heard for job in jobs] == [0, 1, 0]
 
 
+def test_the_devices_time_of_a_shared_run_is_told_by_inputs_and_is_never_counted_twice(network: Network) -> None:
+    clock = FakeClock()
+    lane = Lane(floor_s=5, first_s=50, linger_s=LINGER_S, clock=clock)
+    spent: dict[str, float] = {}
+
+    class Slow(Network):
+        def job(self, *inputs: int, room: Room, key: Hashable = "net") -> Job:
+            job = super().job(*inputs, room=room, key=key)
+            run = job._run
+            job._run = lambda given: (clock.sleep(6.0), run(given))[1]  # type: ignore[method-assign]
+            job.work = Forward(
+                key=key, run=job._run, inputs=inputs, room=room, notes=job, on_shared=lambda _: job._hear()
+            )
+            return job
+
+    slow, room = Slow(), Room(3)
+    with Busy(lane):
+        futures = [
+            lane.submit(
+                slow.job(*inputs, room=room).work, megapixels=1, label="restore",
+                on_spent=lambda seconds, name=name: spent.update({name: seconds}),
+            )
+            for name, inputs in (("one", (1,)), ("two", (2, 3)), ("alone", (4,)))
+        ]  # fmt: skip
+    assert [future.result(20) for future in futures] == [[2], [4, 6], [8]]
+    assert slow.runs == [(1, 2, 3), (4,)]
+    assert spent == {"one": 2.0, "two": 4.0, "alone": 6.0}
+    assert lane.stop(timeout_s=5)
+
+
 def test_a_room_for_one_runs_them_in_turn(lane: Lane, network: Network) -> None:
     room = Room(1)
     with Busy(lane):
