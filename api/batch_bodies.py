@@ -90,6 +90,11 @@ class BatchRequest(BaseModel):
     )
     callback: BatchCallbackSaid | None = None
     metadata: Metadata = Field(default_factory=dict, description="Yours; given back with the batch")
+    dry_run: bool = Field(
+        default=False,
+        description="Only say what it would come to: every line is counted and checked, headers of a sample are read, "
+        "and the answer is in estimate once the batch has succeeded. Nothing is delivered",
+    )
 
     model_config = ConfigDict(
         extra="forbid",
@@ -167,6 +172,63 @@ class PinsView(BaseModel):
     engines: list[str]
 
 
+class CostView(BaseModel):
+    """What devices' time costs, by the price that the operator had set when the batch was submitted."""
+
+    amount: float
+    currency: str = Field(description="ISO 4217")
+
+
+class ExampleView(BaseModel):
+    """A line that would get no result."""
+
+    number: int = Field(description="Of the line, from 1")
+    source: str
+    detail: str
+
+
+class RefusalView(BaseModel):
+    """Why lines would get no result."""
+
+    code: str
+    scope: Literal["lines", "sample"] = Field(
+        description="lines: counted over all of them; sample: over the sources that were looked at"
+    )
+    count: int
+    examples: list[ExampleView]
+
+
+class QuantityView(BaseModel):
+    """What the sample says of all."""
+
+    mean: float
+    smallest: float
+    largest: float
+    total: float = Field(description="Of everything that would be worked on")
+    margin: float | None = Field(
+        description="The total is within it in 19 of 20 samples; null: the sample is too small"
+    )
+
+
+class EstimateView(BaseModel):
+    """What a dry run has found so far."""
+
+    lines: int = Field(description="Of the manifest, or pictures under the prefix")
+    repeated: int = Field(description="Lines that name the same source with the same options again: done once")
+    sample: int = Field(description="Sources that are to be looked at, drawn by chance")
+    looked: int = Field(description="That were")
+    there: int = Field(description="Of these, those whose result lies there already")
+    to_do: int = Field(description="Pictures that would be worked on, by the sample")
+    formats: dict[str, int] = Field(description="Media type: sources of the sample")
+    megapixels: QuantityView | None
+    bytes: QuantityView | None
+    refused: list[RefusalView]
+    gpu_s: float | None = Field(description="Of devices' time, by jobs that were measured; null: none was")
+    measured_jobs: int = Field(description="That it is known by")
+    cost: CostView | None = Field(description="null: the time or the price is not known")
+    notes: list[str] = Field(description="What a reader must know of it")
+
+
 class BatchUrls(BaseModel):
     """Where to go from here."""
 
@@ -202,7 +264,10 @@ class BatchView(BaseModel):
     items_per_s: float = Field(description="Over the last minute or so")
     eta_s: int | None
     gpu_s: float = Field(description="Seconds of the device's time")
+    cost: CostView | None = Field(description="Of these seconds; null: the operator has set no price")
     megapixels: float
+    dry_run: bool
+    estimate: EstimateView | None = Field(description="Of a dry run; it grows until the batch has ended")
     pins: PinsView | None
     error: FailureView | None = Field(description="Why it failed")
     waits_for: str | None = Field(description="workers: none has said yet which weights it has")

@@ -121,6 +121,7 @@ def _create(service: Service, tenant: TenantId, said: BatchRequest, key: str | N
         callback_url=None if said.callback is None else _callback_url(service, said.callback.url),
         callback_events=tuple(e for e in BatchEvent if said.callback is None or str(e) in said.callback.events),
         metadata=said.metadata,
+        dry_run=said.dry_run,
     )
     try:
         service.store.tenants.require_writable(tenant, output, bucket=service.settings.bucket)

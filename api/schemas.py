@@ -141,7 +141,9 @@ class JobView(BaseModel):
     progress: ProgressView | None
     cancel_requested: bool
     attempt: int
-    metrics: dict[str, float] = Field(description="Seconds by stage, queue_s, megapixels")
+    metrics: dict[str, float] = Field(
+        description="Seconds by stage, queue_s, gpu_s (the device's share of them), megapixels"
+    )
     model: dict[str, Any] | None = Field(description="name, sha256, engine, precision, tile_px")
     urls: UrlsView
     metadata: dict[str, str]

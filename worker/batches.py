@@ -19,11 +19,12 @@ import structlog
 
 from jobs.backlog import Slots
 from jobs.batches import report
+from jobs.batches.estimate import Estimate
 from jobs.batches.manifest import Cursor, Entry, Line, Manifest, ManifestInvalid, read, walk
 from jobs.batches.model import PART_ROWS, RETRIED, Batch, BatchId, BatchSpec, BatchState, ItemState, Pins, job_id
 from jobs.batches.store import Batches, BatchNotFound, Round, Settled, part_ref, piece_ref, redo_ref
 from jobs.blobs import Listed, ObjectInfo
-from jobs.codec import failure_to_json
+from jobs.codec import dump_json, failure_to_json
 from jobs.errors import (
     DeadlineExceeded,
     Fenced,
@@ -38,7 +39,10 @@ from jobs.errors import (
 )
 from jobs.model import Failure, Job, JobId, ObjectRef, TenantId
 from jobs.object_names import own_results
+from jobs.paces import Paces
 from worker.batch_items import Item, Place, row_text
+from worker.batch_survey import Look, Survey, look_at
+from worker.settings import MAX_PIXELS
 
 logger = structlog.get_logger(__name__)
 
@@ -54,6 +58,8 @@ PIECES_A_TURN = 10
 PARTS_A_TURN = 50
 #: Batches that are forgotten at a time.
 RETIRED = 5
+#: Of a dry run's sample, so many sources are looked at in one turn.
+LOOKS_A_TURN = 32
 #: Threads that talk to the storage.
 THREADS = 16
 #: How often jobs in flight are held against what is there (seconds).
@@ -99,6 +105,8 @@ class Store(Protocol):
     @property
     def batches(self) -> Batches: ...
     def slots(self) -> tuple[Slots, ...]: ...
+    @property
+    def paces(self) -> Paces: ...
     def cancel(self, job_id: JobId, *, tenant: TenantId | None = None) -> Job: ...
 
 
@@ -115,6 +123,7 @@ class Work:
     hold_until: float = 0.0  #: nothing at all before that: something was in trouble
     reconcile_at: float = 0.0
     has_canceled: bool = False  #: what is in flight
+    survey: Survey | None = None  #: of a dry run
 
 
 class BatchRunner:
@@ -130,9 +139,10 @@ class BatchRunner:
         window: int,
         lease_s: float = LEASE_S,
         threads: int = THREADS,
+        max_pixels: int = MAX_PIXELS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``window``: jobs of a batch that are in flight at most."""
+        """``window``: jobs of a batch that are in flight at most; ``max_pixels``: of a picture, as workers take it."""
         self._store = store
         self._batches = store.batches
         self._blobs = blobs
@@ -141,6 +151,7 @@ class BatchRunner:
         self._window = window
         self._lease_s = lease_s
         self._clock = clock
+        self._max_pixels = max_pixels
         self._works: dict[BatchId, Work] = {}
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="batch")
         self._retire_at = 0.0
@@ -218,7 +229,9 @@ class BatchRunner:
 
     def _begin_anew(self, work: Work, *, after_s: float) -> None:
         """Forget what is held in memory: after an error in its middle it may not be what is stored."""
-        self._works[work.batch.id] = Work(batch=work.batch, hold_until=self._clock() + after_s)
+        # But for a manifest that was read to its end: what a survey has counted is stored nowhere.
+        survey = work.survey if work.survey is not None and work.survey.is_counted else None
+        self._works[work.batch.id] = Work(batch=work.batch, hold_until=self._clock() + after_s, survey=survey)
 
     def _go_on(self, work: Work) -> bool:
         if self._clock() < work.wait_until and work.batch.state is BatchState.PREPARING:
@@ -233,9 +246,14 @@ class BatchRunner:
             failure = Failure(code=DeadlineExceeded.code, title=DeadlineExceeded.public, detail="Of the whole batch.")
             self._end(work, failure)
             return True
-        if not batch.is_prepared:
+        return self._next(work, found)
+
+    def _next(self, work: Work, found: Round) -> bool:
+        if work.batch.spec.dry_run:
+            return self._survey(work)
+        if not work.batch.is_prepared:
             return self._prepare(work)
-        if batch.state is BatchState.COMPLETING:
+        if work.batch.state is BatchState.COMPLETING:
             return self._complete(work)
         return self._run(work, found)
 
@@ -253,11 +271,87 @@ class BatchRunner:
         logger.warning("batch is ended", code=failure.code, detail=failure.detail)
         work.batch = self._batches.end(work.batch, BatchState.FAILED, failure)
 
+    # -- a dry run: everything is looked at, nothing is begun
+
+    def _survey(self, work: Work) -> bool:
+        batch = work.batch
+        if batch.state is BatchState.PREPARING:
+            return self._pinning(work, self._survey_some)
+        if batch.state is BatchState.CANCELING:
+            work.batch = batch = self._batches.note(batch, to=BatchState.COMPLETING)
+        ending = batch.ending or BatchState.SUCCEEDED
+        work.batch = self._batches.note(batch, to=ending, note="")
+        logger.info("dry run ended", state=str(ending), lines=batch.total)
+        self._works.pop(batch.id, None)
+        return False
+
+    def _survey_some(self, work: Work) -> bool:
+        survey = work.survey = work.survey or Survey(batch=work.batch)
+        if not survey.is_counted:
+            if work.lines is None:
+                work.lines, work.batch = self._source(work.batch)
+            some = list(itertools.islice(work.lines, PIECES_A_TURN * PART_ROWS))
+            for entry, _ in some:
+                survey.add(entry)
+            if len(some) < PIECES_A_TURN * PART_ROWS:
+                survey.close()
+            if survey.is_counted and not survey.lines:
+                self._fail_empty(work)
+                return False
+        elif survey.waiting:
+            self._look_at_some(work, survey)
+        if survey.is_counted and not survey.waiting:
+            work.batch = self._note_estimate(work, self._estimate(work, survey), to=BatchState.COMPLETING)
+        else:
+            work.batch = self._note_estimate(work, survey.estimate())
+        return True
+
+    def _note_estimate(self, work: Work, estimate: Estimate, *, to: BatchState | None = None) -> Batch:
+        return self._batches.note(work.batch, to=to, total=estimate.lines, estimate=dump_json(estimate.to_json()))
+
+    def _look_at_some(self, work: Work, survey: Survey) -> None:
+        pins = self._present(work)[0]
+        some = [survey.waiting.popleft() for _ in range(min(LOOKS_A_TURN, len(survey.waiting)))]
+
+        def look(one: tuple[int, Entry]) -> Look:
+            return look_at(
+                work.batch, *one, pins=pins, place=self._place, blobs=self._blobs, max_pixels=self._max_pixels
+            )
+
+        looks = self._each(look, some)
+        survey.looks += [one for one in looks if isinstance(one, Look)]
+        later = [one for one, outcome in zip(some, looks, strict=True) if isinstance(outcome, Exception)]
+        survey.waiting.extendleft(reversed(later))
+        _raise_first(looks)
+
+    def _present(self, work: Work) -> tuple[Pins | None, tuple[str, ...]]:
+        """What the fleet would be pinned to now, as far as it is there, and what is wrong with that."""
+        slots = [s for s in self._store.slots() if s.models]
+        try:
+            return (pins_of(slots, work.batch.spec), ()) if slots else (None, ())
+        except ManifestInvalid as err:
+            return None, (f"As the fleet is now, the batch would fail (weights_missing): {err}.",)
+
+    def _estimate(self, work: Work, survey: Survey) -> Estimate:
+        pins, notes = self._present(work)
+        options = work.batch.spec.options
+        pace = self._store.paces.of(
+            model=pins.model if pins else options.model or RESTORERS[0],
+            background=pins.background if pins else options.background.replace("auto", "none"),
+            devices=pins.devices if pins else (),
+            exact=options.precision == "exact",
+        )
+        return survey.estimate(pace=pace, has_workers=pins is not None or bool(notes), notes=notes)
+
     # -- preparing: the source's lines become pieces of our own, which nobody changes
 
     def _prepare(self, work: Work) -> bool:
+        return self._pinning(work, self._pin_some)
+
+    def _pinning(self, work: Work, read_some: Callable[[Work], bool]) -> bool:
+        """A source that cannot be read is the batch's end."""
         try:
-            return self._pin_some(work)
+            return read_some(work)
         except (ManifestInvalid, ObjectMissing, ObjectDenied) as err:
             code = err.code if isinstance(err, ManifestInvalid) else f"manifest_{err.code.removeprefix('input_')}"
             self._fail(work, code, ManifestInvalid.public, str(err))
@@ -300,11 +394,14 @@ class BatchRunner:
 
     def _begin(self, work: Work) -> None:
         if work.batch.total == 0:
-            self._fail(work, "manifest_empty", "The batch has no items.", "No line, or nothing under the prefix")
+            self._fail_empty(work)
             return
         to = BatchState.RUNNING if work.batch.state is BatchState.PREPARING else None
         work.batch = self._batches.note(work.batch, to=to, prepared=1)
         logger.info("batch prepared", items=work.batch.total)
+
+    def _fail_empty(self, work: Work) -> None:
+        self._fail(work, "manifest_empty", "The batch has no items.", "No line, or nothing under the prefix")
 
     def _source(self, batch: Batch) -> tuple[Iterator[Line], Batch]:
         """The lines that are not pinned yet."""

@@ -29,6 +29,10 @@ def default_cache_dir() -> Path:
     return base / "photomend"
 
 
+#: Where nothing else is said.
+MAX_PIXELS = 250_000_000
+
+
 class WorkerSettings(JobsSettings):
     """Settings of one worker process and of the supervisor that starts it."""
 
@@ -59,7 +63,7 @@ class WorkerSettings(JobsSettings):
         description="Fewest jobs at a time; between these and threads it takes as many as keep its device busy, by what"
         " the last ones took. Unset = threads. `photomend worker` sets both unless one of them is set",
     )
-    max_pixels: int = Field(default=250_000_000, gt=0, description="Largest picture, by its header, in pixels")
+    max_pixels: int = Field(default=MAX_PIXELS, gt=0, description="Largest picture, by its header, in pixels")
     max_faces: int | None = Field(
         default=None,
         ge=1,
@@ -165,6 +169,9 @@ class KeeperSettings(JobsSettings):
         ge=1,
         le=5000,
         description="Jobs of one batch that wait or run at a time; the rest is in its manifest",
+    )
+    max_pixels: int = Field(
+        default=MAX_PIXELS, gt=0, description="Largest picture that workers take, as dry runs of batches judge it"
     )
     callback_every_s: float = Field(default=0.25, gt=0, description="How often due callbacks are looked for")
     callback_timeout_s: float = Field(default=15.0, gt=0, description="Longest time that one delivery may take")

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NewType
 
+from jobs.batches.estimate import Estimate
 from jobs.batches.manifest import Manifest, ManifestFormat, Prefix
 from jobs.batches.naming import DEFAULT
 from jobs.codec import dump_json
 from jobs.delivery.recipe import recipe_sha256
 from jobs.model import Failure, JobId, ObjectRef, Priority, TenantId
 from jobs.options import JobOptions
+from jobs.price import Price
 
 BatchId = NewType("BatchId", str)
 
@@ -51,7 +53,10 @@ class BatchState(StrEnum):
 
 #: Every legal move; the Lua scripts refuse the same pairs (a test compares).
 MOVES: dict[BatchState, frozenset[BatchState]] = {
-    BatchState.PREPARING: frozenset({BatchState.RUNNING, BatchState.CANCELING, BatchState.FAILED}),
+    # A dry run has nothing to run.
+    BatchState.PREPARING: frozenset(
+        {BatchState.RUNNING, BatchState.CANCELING, BatchState.COMPLETING, BatchState.FAILED}
+    ),
     BatchState.RUNNING: frozenset({BatchState.PAUSED, BatchState.CANCELING, BatchState.COMPLETING}),
     BatchState.PAUSED: frozenset({BatchState.RUNNING, BatchState.CANCELING, BatchState.COMPLETING}),
     BatchState.CANCELING: frozenset({BatchState.COMPLETING, BatchState.FAILED}),
@@ -102,6 +107,7 @@ class BatchSpec:
     callback_events: tuple[BatchEvent, ...] = tuple(BatchEvent)
     metadata: Mapping[str, str] = field(default_factory=dict)
     redo_of: BatchId | None = None  #: whose results are made otherwise here, as versions beside them
+    dry_run: bool = False  #: only say what it would come to
 
     @property
     def base(self) -> str:
@@ -139,6 +145,7 @@ class BatchSpec:
                 "metadata": dict(self.metadata),
             }
             | ({"redo_of": self.redo_of} if self.redo_of else {})
+            | ({"dry_run": True} if self.dry_run else {})
         )
 
     @classmethod
@@ -168,6 +175,7 @@ class BatchSpec:
             callback_events=tuple(BatchEvent(e) for e in callback["events"]) if callback else tuple(BatchEvent),
             metadata=words["metadata"],
             redo_of=words.get("redo_of"),
+            dry_run=words.get("dry_run", False),
         )
 
 
@@ -193,6 +201,12 @@ class Pins:
                 "engines": list(self.engines),
             }
         )
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Kinds of devices that it was begun on, such as ``cuda``."""
+        kinds = {engine.rpartition(" on ")[2].partition(":")[0] for engine in self.engines if " on " in engine}
+        return tuple(sorted(kinds))
 
     def taking_part(self, options: JobOptions) -> dict[str, str]:
         """Network → SHA-256 of those that make a result with these options."""
@@ -251,6 +265,8 @@ class Batch:
     megapixels: float = 0.0
     rate: float = 0.0  #: items a second, lately
     pins: Pins | None = None
+    price: Price | None = None  #: of an hour of a device when it was submitted
+    estimate: Estimate | None = None  #: of a dry run
     ending: BatchState | None = None  #: how it will end though not every item was tried
     failure: Failure | None = None
     note: str = ""  #: what it waits for

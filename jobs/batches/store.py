@@ -18,6 +18,7 @@ from typing import Any
 import structlog
 
 from jobs.admission import Admission
+from jobs.batches.estimate import Estimate
 from jobs.batches.model import (
     PART_ROWS,
     Batch,
@@ -44,6 +45,7 @@ from jobs.errors import (
 )
 from jobs.model import Failure, Job, JobId, ObjectRef, TenantId
 from jobs.outcomes import Idempotency
+from jobs.price import Price
 from jobs.settings import JobsSettings
 from jobs.signing import Seal
 
@@ -143,7 +145,7 @@ class Batches:
             QuotaExceeded: the tenant has as many open batches as it may have.
             StoreUnavailable: Redis did not answer.
         """
-        text = spec.to_json()
+        text, price = spec.to_json(), self._settings.price
         args = [
             batch_id,
             tenant,
@@ -156,6 +158,8 @@ class Batches:
             "" if spec.deadline_s is None else spec.deadline_s,
             request_id or "",
             VERSION,
+            "" if price is None else price.hour,
+            "" if price is None else price.currency,
         ]
         answer = self._scripts.call("batch_create", keys=[_key(batch_id)], args=args)
         if answer[0] == "mismatch":
@@ -567,6 +571,8 @@ def batch_from_record(batch_id: BatchId, record: Mapping[str, str], *, in_flight
         megapixels=float(record.get("megapixels", 0.0)),
         rate=_rate(record, started_at),
         pins=_pins(record.get("pins")),
+        price=Price(hour=float(record["price"]), currency=record["currency"]) if "price" in record else None,
+        estimate=Estimate.from_json(json.loads(record["estimate"])) if "estimate" in record else None,
         ending=BatchState(record["ending"]) if "ending" in record else None,
         failure=Failure(**json.loads(record["failure"])) if "failure" in record else None,
         note=record.get("note", ""),

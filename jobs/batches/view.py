@@ -6,9 +6,21 @@ import dataclasses
 import json
 from typing import Any
 
+from jobs.batches.estimate import Estimate
 from jobs.batches.manifest import Prefix
 from jobs.batches.model import ENDED, Batch
+from jobs.price import Price
 from jobs.view import timestamp
+
+
+def cost_view(price: Price | None, gpu_s: float) -> dict[str, Any] | None:
+    """What so much of a device's time costs, where a price is known."""
+    return None if price is None else {"amount": round(price.of(gpu_s), 4), "currency": price.currency}
+
+
+def _estimate(estimate: Estimate, price: Price | None) -> dict[str, Any]:
+    gpu_s = estimate.gpu_s
+    return estimate.to_json() | {"cost": None if gpu_s is None else cost_view(price, gpu_s)}
 
 
 def batch_view(batch: Batch) -> dict[str, Any]:
@@ -44,7 +56,7 @@ def batch_view(batch: Batch) -> dict[str, Any]:
         "generation": batch.generation,
         "items": {
             "total": batch.total,
-            "is_counted": batch.is_prepared,
+            "is_counted": batch.is_prepared or (spec.dry_run and has_ended),
             "waiting": max(0, left - batch.in_flight),
             "in_flight": batch.in_flight,
             **dataclasses.asdict(counts),
@@ -53,7 +65,10 @@ def batch_view(batch: Batch) -> dict[str, Any]:
         "items_per_s": round(batch.rate, 3),
         "eta_s": round(left / batch.rate) if batch.rate > 0 and left and batch.is_prepared and not has_ended else None,
         "gpu_s": round(batch.gpu_s, 3),
+        "cost": cost_view(batch.price, batch.gpu_s),
         "megapixels": round(batch.megapixels, 3),
+        "dry_run": spec.dry_run,
+        "estimate": batch.estimate and _estimate(batch.estimate, batch.price),
         "pins": json.loads(batch.pins.to_json()) if batch.pins else None,
         "error": batch.failure and dataclasses.asdict(batch.failure),
         "waits_for": batch.note or None,

@@ -20,12 +20,13 @@
 -- Record fields: v, tenant, state, seq, spec (JSON, never rewritten), code (jobs/signing.py), rev, epoch, generation, and
 --   where set: request, deadline, runner, started_at, completed_at, total, prepared, pieces, cursor, next_part, n_<state
 --   of an item>, gpu_s, megapixels, rate and rate_at (rows a second, exponentially weighted), pins, ending, failure, note;
---   flagged, pending, accepted, rejected (how many items), decided (chunks of decisions in storage), redos.
+--   flagged, pending, accepted, rejected (how many items), decided (chunks of decisions in storage), redos;
+--   price and currency (of an hour of a device, at its submit), estimate (JSON, of a dry run).
 
 local B = P .. 'batch:'
 
 local BATCH_MOVES = {
-  preparing = {running = true, canceling = true, failed = true},
+  preparing = {running = true, canceling = true, completing = true, failed = true},
   running = {paused = true, canceling = true, completing = true},
   paused = {running = true, canceling = true, completing = true},
   canceling = {completing = true, failed = true},

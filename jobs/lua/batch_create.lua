@@ -11,6 +11,8 @@
 -- ARGV[9]  deadline_s          float from now, or empty
 -- ARGV[10] request             id of the call, or empty
 -- ARGV[11] version             int, of the record's form
+-- ARGV[12] price               float, of an hour of a device; empty = nobody said it
+-- ARGV[13] currency            of the price
 -- Returns  {"ok"|"replayed", record, id, jobs in flight} | {"mismatch"} | {"quota"}
 local id, tenant = ARGV[1], ARGV[2]
 local idem = ARGV[5] ~= '' and P .. 'batchidem:' .. tenant .. ':' .. ARGV[5] or nil
@@ -34,6 +36,7 @@ redis.call('SET', P .. 'seq', seq)
 redis.call('HSET', KEYS[1], 'v', ARGV[11], 'tenant', tenant, 'state', 'preparing', 'seq', seq, 'spec', ARGV[3],
   'code', ARGV[4], 'rev', 1, 'epoch', 0, 'generation', 1)
 if ARGV[9] ~= '' then redis.call('HSET', KEYS[1], 'deadline', num(t + tonumber(ARGV[9]))) end
+if ARGV[12] ~= '' then redis.call('HSET', KEYS[1], 'price', ARGV[12], 'currency', ARGV[13]) end
 if ARGV[10] ~= '' then redis.call('HSET', KEYS[1], 'request', ARGV[10]) end
 redis.call('ZADD', P .. 'batches', 0, id)
 redis.call('ZADD', P .. 'batches:' .. tenant, seq, id)

@@ -23,6 +23,8 @@ class Batch:
     items_per_s: float = 0.0
     eta_s: int | None = None
     gpu_s: float = 0.0
+    cost: Mapping[str, Any] | None = None  #: amount, currency
+    estimate: Mapping[str, Any] | None = None  #: of a dry run
     error: Mapping[str, str] | None = None  #: code, title, detail of a failed batch
     waits_for: str | None = None
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -45,6 +47,8 @@ class Batch:
             items_per_s=float(said.get("items_per_s") or 0.0),
             eta_s=said.get("eta_s"),
             gpu_s=float(said.get("gpu_s") or 0.0),
+            cost=said.get("cost"),
+            estimate=said.get("estimate"),
             error=said.get("error"),
             waits_for=said.get("waits_for"),
             raw=said,

@@ -12,6 +12,7 @@ import typer
 
 from photomend import exits
 from photomend.commands import flags
+from photomend.commands.estimate import estimate_view, progress_line
 from photomend.commands.submit import Key, Url, connected, pairs, say, value
 
 if TYPE_CHECKING:
@@ -51,6 +52,9 @@ def submit(
         typer.Option(metavar="TEMPLATE", help="Names of results: {dir} {stem} {suffix} {ext} {bucket} {number}"),
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Stay and show how it gets on")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what it would come to: counts, sizes, refusals, time, cost")
+    ] = False,
     model: Annotated[str | None, flags.MODEL] = None,
     scale: Annotated[float | None, flags.SCALE] = None,
     background: Annotated[str | None, flags.BACKGROUND] = None,
@@ -91,6 +95,8 @@ def submit(
       photomend batch submit s3://scans/lists/delivery-7.csv -o s3://mended/delivery-7/ --failure-threshold 0.1
 
       photomend batch submit s3://scans/ -o s3://mended/ --include '*.tif' --exclude 'test/*' --suffix -mended
+
+      photomend batch submit s3://scans/1923/ -o s3://mended/1923/ --dry-run
     """
     wishes = {
         "model": model,
@@ -111,12 +117,14 @@ def submit(
         "report": report,
         "callback": None if callback is None else {"url": callback},
         "metadata": pairs(label, "--label", str) or None,
+        "dry_run": dry_run or None,
     }
     with connected(url, api_key) as client:
         batch = client.submit_batch({name: words for name, words in said.items() if words is not None})
         say(f"{batch.id} {batch.status}")
-        if watch:
+        if watch or dry_run:
             batch = _watch(client, batch.id)
+        say_estimate(batch)
         _print(batch, as_json=as_json)
     _exit(batch)
 
@@ -162,6 +170,7 @@ def show(batch_id: BatchId, as_json: AsJson = False, url: Url = None, api_key: K
     with connected(url, api_key) as client:
         batch = client.get_batch(batch_id)
         say_plainly(batch)
+        say_estimate(batch)
         _print(batch, as_json=as_json)
     _exit(batch)
 
@@ -302,6 +311,8 @@ def dashboard(batch: Batch) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
+    if batch.raw.get("dry_run"):
+        return Panel(Text(progress_line(batch.estimate)), title=f"{batch.id}  dry run", title_align="left")
     counts, total = batch.items, int(batch.items["total"])
     table = Table.grid(padding=(0, 3))
     styles = {"succeeded": "green", "skipped": "cyan", "failed": "red", "canceled": "yellow"}
@@ -316,6 +327,8 @@ def dashboard(batch: Batch) -> RenderableType:
         f"{clock(batch.eta_s)} left",
         f"{batch.gpu_s:,.0f} s on devices",
     ]
+    if batch.cost:
+        facts.append(f"{batch.cost['amount']:,.2f} {batch.cost['currency']}")
     # Alone it would not end its line.
     bar = Table.grid(expand=True)
     bar.add_row(ProgressBar(total=max(total, 1), completed=batch.done))
@@ -340,6 +353,8 @@ def clock(seconds: float | None) -> str:
 
 
 def _line(batch: Batch) -> str:
+    if batch.raw.get("dry_run"):
+        return f"{batch.status} {progress_line(batch.estimate)}"
     counts = batch.items
     told = [f"{counts[name]:,} {name}" for name in ("succeeded", "skipped", "failed", "canceled") if counts[name]]
     return f"{batch.status} {batch.done:,}/{counts['total']:,} {', '.join(told)}".rstrip()
@@ -352,6 +367,15 @@ def say_plainly(batch: Batch) -> None:
         say(f"waits for {batch.waits_for}", style="yellow")
     if batch.error:
         say(f"{batch.error['title']} {batch.error['detail']} [{batch.error['code']}]", style="red")
+
+
+def say_estimate(batch: Batch) -> None:
+    """What a dry run has found, on standard error."""
+    if batch.estimate is None:
+        return
+    from rich.console import Console
+
+    Console(stderr=True).print(estimate_view(batch.estimate))
 
 
 def _print(batch: Batch, *, as_json: bool) -> None:

@@ -16,6 +16,7 @@ from jobs.settings import JobsSettings
 from photomend.cli import app
 from photomend.client import Batch, Client
 from photomend.commands.batch import clock, dashboard
+from tests import fleet
 from tests.doubles import MemoryBlobs
 from tests.integration.api.conftest import Service, make_settings
 from tests.integration.jobs.batch_world import World
@@ -72,6 +73,21 @@ def test_a_delivery_by_commands(served: Served) -> None:
     refused = served.run("pause", batch)
     assert (refused.exit_code, "illegal_state" in refused.stderr) == (1, True)
     assert served.run("retry-failed", batch).exit_code == 0
+
+
+def test_a_dry_run_says_what_it_would_come_to_and_does_nothing(served: Served) -> None:
+    for number in range(3):
+        served.world.scan(f"in/{number}.png", fleet.png(500, 400))
+    served.world.scan("in/letter.png", b"no picture")
+    done = served.run("submit", "s3://scans/in/", "-o", "s3://mended/x/", "--dry-run", "--json")
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)
+    assert (said["status"], said["dry_run"], said["estimate"]["to_do"]) == ("succeeded", True, 3)
+    shown = " ".join(done.stderr.split())
+    for words in ("to do 3 pictures", "image/png 3", "image_unreadable 1 of the sample", "4: s3://scans/in/letter.png"):
+        assert words in shown, shown
+    assert "to do 3 pictures" in " ".join(served.run("show", said["id"]).stderr.split())
+    assert (served.world.runs, list(served.world.blobs.list("mended", prefix=""))) == ([], [])
 
 
 def test_a_manifest_is_told_from_a_folder_by_its_name(served: Served) -> None:
