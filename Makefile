@@ -62,6 +62,9 @@ load: $(FOR_DEV)  ## how fast one API process takes jobs, beside an endpoint tha
 batch-million: $(FOR_DEV)  ## a batch of a million items that touch no object: Redis' memory, pace, kill and resume. ITEMS=n KILLS=n
 	@$(PY) -m tests.bench.batch_million --items $(ITEMS) --kills $(KILLS) $(ARGS)
 
+fleet: $(FOR_DEV)  ## 1 to 1,000 GPUs in virtual time on the real store and keepers: build/fleet/latest.json; SEED=n
+	@$(PY) -m tests.bench.fleet --seed $(SEED) $(ARGS)
+
 mutants: $(FOR_DEV)  ## each guard removed in turn: a test must turn red
 	@$(PY) -m tests.faults.mutants
 
@@ -112,5 +115,5 @@ $(FOR_FUZZ): $(INPUTS)
 	@deploy/bootstrap.sh api,worker,local,dev,fuzz
 	@touch $@ $(FOR_DEV) $(FOR_USE)
 
-.PHONY: help demo up test unit fuzz costs bench bench-full bench-readme memory storm storm-full contract contract-accept load batch-million mutants check gallery readme \
+.PHONY: help demo up test unit fuzz costs bench bench-full bench-readme memory storm storm-full contract contract-accept load batch-million fleet mutants check gallery readme \
 	constraints clean

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,13 +71,21 @@ class NoObjects:
         return getattr(self._blobs, name)
 
 
-def runner_of(store: JobStore, blobs: MemoryBlobs, *, window: int, lease_s: float) -> BatchRunner:
+def runner_of(
+    store: JobStore,
+    blobs: MemoryBlobs,
+    *,
+    window: int,
+    lease_s: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> BatchRunner:
     objects: Any = NoObjects(blobs)
     place = Place(blobs=objects, may_read=store.tenants.require_readable, bucket=OWN, max_bytes=10**9)
-    return BatchRunner(store, objects, place, name=f"runner-{os.getpid()}", window=window, lease_s=lease_s, threads=2)
+    name = f"runner-{os.getpid()}-{id(store)}"
+    return BatchRunner(store, objects, place, name=name, window=window, lease_s=lease_s, threads=2, clock=clock)
 
 
-def submit(store: JobStore, blobs: MemoryBlobs, items: int) -> BatchId:
+def submit(store: JobStore, blobs: MemoryBlobs, items: int, *, batch: BatchId | None = None) -> BatchId:
     """A batch of so many items, by a manifest in the storage."""
     for bucket in (LISTS, MENDED, OWN):
         blobs.ensure_bucket(bucket)
@@ -86,7 +94,7 @@ def submit(store: JobStore, blobs: MemoryBlobs, items: int) -> BatchId:
     etag = blobs.put(ref, data, content_type="text/csv").etag
     manifest = Manifest(ref=ref, etag=etag, format=ManifestFormat.CSV)
     spec = BatchSpec(source=manifest, output=ObjectRef(bucket=MENDED, key="x/"))
-    return store.batches.create(new_batch_id(), LOCAL_TENANT, spec)[0].id
+    return store.batches.create(batch or new_batch_id(), LOCAL_TENANT, spec)[0].id
 
 
 def say_slots(store: JobStore, *, free: int = 1) -> None:
