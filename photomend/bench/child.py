@@ -25,6 +25,8 @@ def main() -> None:
     """Do what the first line says, with the answers on what was standard output."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
+    # Written at once, like the rest of the log: printed words must not come out after the traceback that ends it.
+    sys.stdout = sys.stderr
     # What it started is ended with it, by the blocks that started it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     order = json.loads(sys.stdin.readline())

@@ -19,7 +19,7 @@ PIXEL_TOLERANCE = 5e-3
 SCORE_TOLERANCE = 1e-4
 
 #: Of the largest value: batch normalisation is folded into the weights. Measured 2e-6.
-RELATIVE = 1e-4
+RELATIVE = 1e-5
 
 CPU = torch.device("cpu")
 
@@ -69,13 +69,15 @@ def test_resnet50_with_seeded_weights_gives_facexlibs_raw_outputs():
     with torch.no_grad():
         boxes, probabilities, points = theirs(picture)
         values = ours(picture)
-        for mine, expected in (
-            (values[..., retinaface.BOX], boxes),
-            (values[..., retinaface.SCORE].sigmoid(), probabilities[..., 1]),
-            (values[..., retinaface.POINTS], points),
+        scores = values[..., retinaface.SCORE]
+        for mine, expected, tolerance in (
+            (values[..., retinaface.BOX], boxes, RELATIVE * boxes.abs().max()),
+            # The sigmoid's slope is at most 1/4; seeded networks give up to 1,900 before it.
+            (scores.sigmoid(), probabilities[..., 1], RELATIVE * scores.abs().max() / 4),
+            (values[..., retinaface.POINTS], points, RELATIVE * points.abs().max()),
         ):
             assert expected.std() > 0
-            assert (mine - expected).abs().max() < RELATIVE * expected.abs().max()
+            assert (mine - expected).abs().max() < tolerance
 
 
 def test_decoding_is_facexlibs():
