@@ -350,8 +350,9 @@ class ReportQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    file: Literal["csv", "jsonl", "html", "checksums", "manifest"] = Field(
-        default="csv", description="checksums: as sha256sum -c reads them; manifest: counts, pins, the other files"
+    file: Literal["csv", "jsonl", "html", "checksums", "premis", "manifest"] = Field(
+        default="csv",
+        description="checksums: as sha256sum -c reads them; premis: PREMIS 3, zipped; manifest: counts, pins, files",
     )
 
 

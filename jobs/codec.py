@@ -100,6 +100,7 @@ def spec_to_json(job: Job) -> str:
         "request_id": job.request_id,
         "batch": job.batch,
         "item": job.item,
+        "sheet": job.sheet or None,
     }
     return dump_json({name: value for name, value in spec.items() if value not in (None, {})})
 
@@ -170,6 +171,7 @@ def _job(job_id: JobId, record: Mapping[str, str], spec: dict[str, Any]) -> Job:
         request_id=spec.get("request_id"),
         batch=spec.get("batch"),
         item=spec.get("item"),
+        sheet=spec.get("sheet", False),
         state=JobState(record["state"]),
         created_at=int(record["seq"]) / _MICROSECONDS,
         started_at=_seconds(record, "started_at"),

@@ -279,6 +279,7 @@ class Job:
     request_id: str | None = None  #: of the call that made it, for logs
     batch: str | None = None  #: id of the batch whose item it is
     item: int | None = None  #: which line of that batch's manifest, from 0
+    sheet: bool = False  #: small copies are wanted for the contact sheet of that batch's report
 
     state: JobState = JobState.QUEUED
     created_at: float = 0.0

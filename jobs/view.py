@@ -29,7 +29,7 @@ def public_view(job: Job, *, base_url: str = "") -> dict[str, Any]:
         and {
             "width": result.width,
             "height": result.height,
-            "parts": [_part(artifact, path) for artifact in result.artifacts],
+            "parts": [_part(one, path) for one in result.artifacts if not one.part.startswith("sheet/")],
         },
         "faces": list(result.faces) if result else [],
         "warnings": [dataclasses.asdict(notice) for notice in result.warnings] if result else [],

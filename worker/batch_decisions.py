@@ -6,8 +6,9 @@ from typing import Protocol
 
 import structlog
 
-from jobs.batches import report
+from jobs.batches.assembly import Assembly
 from jobs.batches.model import ENDED, BatchId
+from jobs.batches.report import Objects
 from jobs.batches.store import Batches, BatchNotFound
 from jobs.delivery.errors import DeliveryError
 from jobs.errors import ObjectError, SpecForged, StorageUnavailable
@@ -30,7 +31,7 @@ class Store(Protocol):
 class DecisionReporter:
     """Makes a report anew once its reviewers have been quiet for a while. Several may run."""
 
-    def __init__(self, store: Store, blobs: report.Objects, *, bucket: str) -> None:
+    def __init__(self, store: Store, blobs: Objects, *, bucket: str) -> None:
         self._batches = store.batches
         self._blobs = blobs
         self._bucket = bucket
@@ -62,6 +63,13 @@ class DecisionReporter:
             return 0  # its runner makes the report
         generations = self._batches.generations(batch_id)
         said = self._batches.reviews.log(batch, self._blobs, self._bucket)
-        count = report.put_together(self._blobs, self._bucket, batch, generations, decisions=said, on_part=lambda: None)
+        count = Assembly(
+            blobs=self._blobs,
+            bucket=self._bucket,
+            batch=batch,
+            generations=generations,
+            decisions=said,
+            on_part=lambda: None,
+        )()
         logger.info("report made anew", decisions=count)
         return count

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from jobs.batches import sheet
 from jobs.batches.manifest import Entry
 from jobs.batches.model import (
     BATCH_METADATA,
@@ -38,6 +39,7 @@ from jobs.object_names import is_result_of
 from jobs.options import JobOptions
 from jobs.paces import device_s
 from jobs.states import JobState
+from jobs.view import timestamp
 
 logger = structlog.get_logger(__name__)
 
@@ -119,6 +121,7 @@ class Item:
             request_id=self.batch.request_id,
             batch=self.batch.id,
             item=self.number,
+            sheet=sheet.is_drawn(self.number, self.batch.total),
         )
 
     def outcome(self, job: Job) -> Settled:
@@ -251,6 +254,9 @@ class Item:
             if not is_result_of(artifact.ref, job.id, bucket=self.place.bucket, tenant=job.tenant):
                 logger.error("a record names a result that is not its own", job_id=job.id)
                 raise ItemFailed(SpecForged.code, "The job's record names a result that is not its own.")
+            if artifact.part.startswith(sheet.PART):
+                self._keep_small(artifact)
+                continue
             ending = PurePosixPath(artifact.filename).suffix
             if artifact.part == "image":
                 ending = part_ending(self._source, ending.lstrip("."))
@@ -263,6 +269,21 @@ class Item:
             self._copy_once(artifact, to, metadata)
             files.append(OutputFile(part=artifact.part, key=to.key, sha256=artifact.sha256, bytes=artifact.size))
         return tuple(reversed(files))
+
+    def _keep_small(self, artifact: Artifact) -> None:
+        """For the contact sheet; it has no place among what is delivered, and its loss is none."""
+        half = next((half for half in sheet.HALVES if artifact.part == f"{sheet.PART}{half}"), None)
+        if half is None or artifact.size > sheet.MAX_BYTES:
+            return
+        to = sheet.copy_ref(self.place.bucket, self.batch, self.number, half)
+        try:
+            self.place.blobs.copy(
+                artifact.ref, to, content_type="image/jpeg", metadata={SHA256_METADATA: artifact.sha256}
+            )
+        except StorageUnavailable:
+            raise
+        except ObjectError as err:
+            logger.warning("a small copy is not kept for the contact sheet", error=str(err))
 
     def _copy_once(self, artifact: Artifact, to: ObjectRef, metadata: dict[str, str]) -> None:
         blobs = self.place.blobs
@@ -283,12 +304,13 @@ class Item:
             raise _occupied(to)
 
     def _settled(self, state: ItemState, job: Job | None = None, **words: Any) -> Settled:
-        entry = self.entry
+        entry, ended_at = self.entry, timestamp(job.completed_at) if job is not None else None
+        known = {"version": entry.version_id, "source_sha256": entry.sha256, "completed_at": ended_at}
         row = Row(
             number=self.number + 1,
             source=entry.source.uri if entry.source is not None else entry.line or "(empty)",
             status=Status(str(state)),
-            **({"version": entry.version_id, "source_sha256": entry.sha256} | words),
+            **(known | words),
         )
         result = job.result if job is not None else None
         return Settled(

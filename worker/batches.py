@@ -18,7 +18,8 @@ from typing import BinaryIO, Protocol, TypeVar
 import structlog
 
 from jobs.backlog import Slots
-from jobs.batches import report
+from jobs.batches import report, sheet
+from jobs.batches.assembly import Assembly
 from jobs.batches.estimate import Estimate
 from jobs.batches.manifest import Cursor, Entry, Line, Manifest, ManifestInvalid, read, walk
 from jobs.batches.model import PART_ROWS, RETRIED, Batch, BatchId, BatchSpec, BatchState, ItemState, Pins, job_id
@@ -197,6 +198,8 @@ class BatchRunner:
             pieces = range(batch.pieces)
             refs = [piece_ref(self._place.bucket, batch, piece) for piece in pieces]
             refs += [part_ref(self._place.bucket, batch, part, made) for part in pieces for made in generations]
+            halves = sheet.HALVES
+            refs += [sheet.copy_ref(self._place.bucket, batch, n, h) for n in sheet.drawn(batch.total) for h in halves]
             refs += self._batches.reviews.stored(batch, self._place.bucket)
             refs += [redo_ref(self._place.bucket, batch.tenant, batch.id)] if batch.spec.redo_of else []
             for outcome in self._each(lambda ref: self._blobs.delete([ref]), refs):
@@ -617,14 +620,14 @@ class BatchRunner:
         batch = work.batch
         generations = self._batches.generations(batch.id)
         decisions = self._batches.reviews.log(batch, self._blobs, self._place.bucket)
-        report.put_together(
-            self._blobs,
-            self._place.bucket,
-            batch,
-            generations,
+        Assembly(
+            blobs=self._blobs,
+            bucket=self._place.bucket,
+            batch=batch,
+            generations=generations,
             decisions=decisions,
             on_part=lambda: self._keep(work),
-        )
+        )()
         ending = batch.ending or BatchState.SUCCEEDED
         work.batch = self._batches.note(work.batch, to=ending, note="")
         logger.info("batch ended", state=str(ending), **_counts(batch))

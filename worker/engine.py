@@ -56,3 +56,6 @@ class Engine(Protocol):
         self, kind: Kind, data: bytes, options: JobOptions, *, on_progress: OnProgress, compute: Compute
     ) -> Outcome:
         """Do with the picture what a job of this kind does."""
+
+    def thumbnail(self, data: bytes, *, page: int, on_progress: OnProgress) -> bytes:
+        """A small JPEG of a page (1 = first) of a stranger's picture; raises ``PipelineError``."""

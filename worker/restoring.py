@@ -19,6 +19,7 @@ from pipeline.finding import Finds, find_faces
 from pipeline.options import RestoreOptions
 from pipeline.picture import Drawn
 from pipeline.restoration import Report, Restores, process
+from pipeline.thumbnail import thumbnail
 from pipeline.types import Compute, OnProgress
 from worker.bulk import Turns
 from worker.engine import Outcome, Product
@@ -112,6 +113,15 @@ class Restoring:
             Product(part=p.name, data=p.data, content_type=p.content_type, extension=p.extension) for p in outputs.parts
         )
         return _outcome(tuple(products), outputs.report)
+
+    def thumbnail(self, data: bytes, *, page: int, on_progress: OnProgress) -> bytes:
+        """A small JPEG of a page of a stranger's picture.
+
+        Raises:
+            PipelineError: it cannot be decoded; and what ``on_progress`` raises.
+        """
+        with self._turns.decoder(on_progress) as decode:
+            return thumbnail(decode(data, limits=self._limits, page=page))
 
 
 def _outcome(products: tuple[Product, ...], report: Report) -> Outcome:

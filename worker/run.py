@@ -40,6 +40,7 @@ from worker.flight import Flight, Flights, Pulse
 from worker.lane import Lane
 from worker.lease import NOT_OURS, Lease, Stop, Stopped
 from worker.progress import FETCH, STORE
+from worker.sheet import small_copies
 
 logger = structlog.get_logger(__name__)
 
@@ -217,11 +218,13 @@ def _work(flight: Flight, place: Workplace, written: list[ObjectRef]) -> Result:
     data = _fetch(job, place)
     fetched = place.clock()
     outcome = place.engine.run(job.kind, data, job.options, on_progress=flight.on_progress, compute=flight.compute)
+    copies = small_copies(job, data, outcome.products, engine=place.engine, on_progress=flight.on_progress)
+    products = (*outcome.products, *copies)
     del data
     restored = place.clock()
     artifacts = []
-    for index, product in enumerate(outcome.products):
-        flight.on_progress(STORE, index / len(outcome.products))
+    for index, product in enumerate(products):
+        flight.on_progress(STORE, index / len(products))
         artifacts.append(_put(job, product, place, written))
     spent = {"fetch_s": fetched - began, "store_s": place.clock() - restored}
     return _result(outcome, tuple(artifacts), _waited(job) | spent | _device_s(flight))

@@ -43,6 +43,7 @@ class Heading:
     made_at: str  #: UTC, ISO 8601
     recipe: Mapping[str, Any] = field(default_factory=dict)  #: options
     elapsed_s: float | None = None  #: of the last run
+    cost: str | None = None  #: of devices' time, with its currency
     beside: tuple[str, ...] = ()  #: names of the report's other files, in the same folder
 
 
@@ -106,6 +107,8 @@ def _top(heading: Heading, summary: Summary) -> str:
         f"<dt>results</dt><dd>{summary.output_files:,} files, {_bytes(summary.output_bytes)}</dd>",
         f"<dt>work</dt><dd>{_duration(summary.total_seconds)} on the pictures{_elapsed(heading)}</dd>",
     ]
+    if heading.cost:
+        facts.append(f"<dt>cost</dt><dd>{plain(heading.cost)} for devices' time</dd>")
     if heading.beside:
         facts.append(f"<dt>beside</dt><dd>{', '.join(_name(name) for name in heading.beside)}</dd>")
     return (

@@ -48,19 +48,46 @@ class Origin:
     signed: Mapping[str, Signed] = field(default_factory=dict)  #: key of an output → its signed copy
 
 
-def document(rows: Callable[[], Iterable[Row]], origin: Origin) -> Iterator[str]:
-    """The file, piece by piece; ``rows`` is gone through three times: objects come first, then events, then agents."""
-    yield (
+class Record:
+    """The file of rows that go by once: objects and events are kept apart by whoever writes them, and put together.
+
+    First ``opening``, all ``objects``, all ``events``, then ``closing``.
+    """
+
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
+        self._weights: set[tuple[str, str]] = set()
+
+    opening = (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         f'<premis xmlns="{NAMESPACE}" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
         f'xsi:schemaLocation="{_SCHEMA}" version="3.0">\n'
     )
+
+    def objects(self, row: Row) -> Iterator[str]:
+        """The row's source and results."""
+        return _objects(row, self._origin)
+
+    def events(self, row: Row) -> Iterator[str]:
+        """What happened to them."""
+        self._weights.update(row.weights.items())
+        return _events(row, self._origin)
+
+    def closing(self) -> Iterator[str]:
+        """Who did it, and the end."""
+        yield from _agents(self._weights, self._origin)
+        yield "</premis>\n"
+
+
+def document(rows: Callable[[], Iterable[Row]], origin: Origin) -> Iterator[str]:
+    """The file, piece by piece; ``rows`` is gone through twice, since objects come first and events after them."""
+    record = Record(origin)
+    yield record.opening
     for row in rows():
-        yield from _objects(row, origin)
+        yield from record.objects(row)
     for row in rows():
-        yield from _events(row, origin)
-    yield from _agents(rows(), origin)
-    yield "</premis>\n"
+        yield from record.events(row)
+    yield from record.closing()
 
 
 def _text(value: str) -> str:
@@ -231,9 +258,8 @@ def _weights(name: str, sha256: str) -> tuple[str, str]:
     return "weights SHA-256", f"{name} {sha256}"
 
 
-def _agents(rows: Iterable[Row], origin: Origin) -> Iterator[str]:
+def _agents(weights: Iterable[tuple[str, str]], origin: Origin) -> Iterator[str]:
     yield _agent(_program(origin), name=origin.program, version=origin.version)
-    weights = {(name, sha256) for row in rows for name, sha256 in row.weights.items()}
     for name, sha256 in sorted(weights):
         yield _agent(_weights(name, sha256), name=name, note=f"Weights of a neural network, SHA-256 {sha256}.")
 

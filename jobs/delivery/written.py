@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, TextIO
 
 from jobs.delivery.errors import RowUnreadable
-from jobs.delivery.rows import COLUMNS, Row, from_words, to_words
+from jobs.delivery.rows import COLUMNS, DONE, Row, from_words, to_words
 
 #: Spreadsheets take a CSV file for UTF-8 only if it begins with this.
 BYTE_ORDER_MARK = "\ufeff"
@@ -54,6 +54,16 @@ class JsonLinesWriter:
 def json_line(row: Row) -> str:
     """A row as its line, with the line's end."""
     return json.dumps(to_words(row), ensure_ascii=False, separators=(",", ":"), allow_nan=False) + "\n"
+
+
+def checksum_lines(row: Row) -> Iterator[str]:
+    """Of a row's files, as ``sha256sum --check`` reads them where the keys begin."""
+    if row.status not in DONE:
+        return
+    for output in row.outputs:
+        escaped = output.key.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+        mark = "\\" if escaped != output.key else ""
+        yield f"{mark}{output.sha256}  {escaped}\n"
 
 
 def read_json_lines(lines: Iterable[str]) -> Iterator[Row]:

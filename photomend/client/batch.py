@@ -9,7 +9,7 @@ from typing import Any, Literal
 _ENDED = frozenset({"succeeded", "failed", "canceled"})
 
 Change = Literal["pause", "resume", "cancel", "retry-failed"]
-ReportFile = Literal["csv", "jsonl", "html", "checksums", "manifest"]
+ReportFile = Literal["csv", "jsonl", "html", "checksums", "premis", "manifest"]
 ItemStatus = Literal["in_flight", "succeeded", "skipped", "failed", "canceled"]
 
 

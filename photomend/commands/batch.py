@@ -247,7 +247,7 @@ def report(
     batch_id: BatchId,
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write")],
     file: Annotated[
-        str, typer.Option("--file", metavar="csv|jsonl|html|checksums|manifest", help="Which file of the report")
+        str, typer.Option("--file", metavar="csv|jsonl|html|checksums|premis|manifest", help="Which file of the report")
     ] = "csv",
     url: Url = None,
     api_key: Key = None,

@@ -12,10 +12,10 @@ from jobs.delivery import premis
 from jobs.delivery.html import Heading, Sample, page
 from jobs.delivery.merging import merged
 from jobs.delivery.premis import Origin
-from jobs.delivery.rows import DONE, Row
+from jobs.delivery.rows import Row
+from jobs.delivery.sampling import Sampler
 from jobs.delivery.summary import Summary
-from jobs.delivery.written import CsvWriter, JsonLinesWriter, read_json_lines
-from photomend.delivery.sheet import Sampler
+from jobs.delivery.written import CsvWriter, JsonLinesWriter, checksum_lines, read_json_lines
 
 #: Below the results' folder.
 FOLDER = Path("photomend-report")
@@ -67,16 +67,6 @@ def write(
     with _whole(folder / PAGE) as text:
         text.writelines(page(heading, summary, pictures(sampler.chosen())))
     return summary
-
-
-def checksum_lines(row: Row) -> Iterator[str]:
-    """Of a row's files, as ``sha256sum --check`` reads them in the results' folder."""
-    if row.status not in DONE:
-        return
-    for output in row.outputs:
-        escaped = output.key.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
-        mark = "\\" if escaped != output.key else ""
-        yield f"{mark}{output.sha256}  {escaped}\n"
 
 
 def read(out: Path) -> Iterator[Row]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import hashlib
 import io
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from lxml import etree
+
 from jobs.backlog import Slots
+from jobs.batches import sheet
 from jobs.batches.manifest import Manifest, ManifestFormat
 from jobs.batches.model import Batch, BatchId, BatchSpec, BatchState, new_batch_id
 from jobs.batches.store import report_ref
@@ -27,6 +31,8 @@ OUT = ObjectRef(bucket="mended", key="delivery/")
 FACE: dict[str, Any] = {"id": "g5k2p", "status": "restored", "reason": None, "review": []}
 ODD = FACE | {"review": [{"code": "identity", "reason": "its similarity to the original is 0.31, below 0.5"}]}
 LEASE_S = 30.0
+#: Small copies for the report's contact sheet, as far as it looks at them.
+SMALL = {"before": b"\xff\xd8before", "after": b"\xff\xd8after"}
 
 
 class World:
@@ -100,6 +106,14 @@ class World:
                 Artifact(part=part, ref=ref, content_type="image/tiff", size=len(data), sha256=sha256,
                          filename=f"x.{extension}")
             )  # fmt: skip
+        for half in sheet.HALVES if job.sheet else ():
+            data = SMALL[half]
+            ref = result_ref(self.bucket, job, f"{sheet.PART}{half}", "jpg")
+            self.blobs.put(ref, data, content_type="image/jpeg")
+            parts.append(
+                Artifact(part=f"{sheet.PART}{half}", ref=ref, content_type="image/jpeg", size=len(data),
+                         sha256=hashlib.sha256(data).hexdigest(), filename=f"x-{half}.jpg")
+            )  # fmt: skip
         result = Result(
             artifacts=tuple(parts), width=20, height=10, model=self.model,
             faces=(ODD if "odd" in job.input.key else FACE,),
@@ -139,6 +153,8 @@ class World:
         page = self.blobs.get(report_ref(found, "report.html"), max_bytes=10**8).decode()
         assert batch in page
         sums = self.blobs.get(report_ref(found, "manifest-sha256.txt"), max_bytes=10**8).decode()
+        zipped = self.blobs.get(report_ref(found, "premis.xml.gz"), max_bytes=10**8)
+        self.premis = etree.fromstring(gzip.decompress(zipped))
         files = [file for row in rows for file in row["outputs"]]
         assert sums == "".join(f"{file['sha256']}  {file['key']}\n" for file in files)
         return rows

@@ -46,4 +46,6 @@ def test_a_delivery_goes_from_the_bucket_to_its_report_and_its_masters_stay(work
             assert len(made) == file["bytes"]
             assert fleet.blobs.head(ObjectRef(bucket=mended, key=file["key"])).metadata["sha256"] == file["sha256"]
         assert len(row["source_sha256"]) == 64
+    page = fleet.blobs.get(report_ref(ended, "report.html"), max_bytes=10**7).decode()
+    assert page.count("data:image/jpeg;base64,") == 4, "before and after of both, made by the worker in its sandbox"
     assert {key: fleet.blobs.head(ObjectRef(bucket=scans, key=key)).etag for key in pictures} == before

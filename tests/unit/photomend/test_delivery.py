@@ -18,6 +18,7 @@ from jobs.delivery.errors import ManifestUnreadable, NotDelivered, RowsMissing
 from jobs.delivery.html import Heading
 from jobs.delivery.premis import Origin
 from jobs.delivery.rows import Row, Status
+from jobs.delivery.sampling import Sampler
 from jobs.delivery.written import read_csv
 from jobs.options import JobOptions
 from photomend.delivery import credentials, manifest, report, run, sheet
@@ -29,6 +30,7 @@ from photomend.delivery.journal import Journal
 from photomend.delivery.run import Delivery
 from photomend.files import FileRefused, Flat, require_apart, sha256_of
 from photomend.mending import Mender
+from pipeline import thumbnail
 from pipeline.codec import Limits
 from pipeline.codec import read as codec_read
 from tests.unit.pipeline.corpus import LOSSLESS
@@ -372,7 +374,7 @@ def test_the_sheet_shows_flagged_pictures_and_an_even_spread_of_the_rest(tmp_pat
     from jobs.delivery.html import MOST_SAMPLES
     from jobs.delivery.rows import OutputFile, ReviewNote
 
-    sampler, image = sheet.Sampler(), OutputFile(part="image", key="a", sha256="0", bytes=1)
+    sampler, image = Sampler(), OutputFile(part="image", key="a", sha256="0", bytes=1)
     note = ReviewNote(face="a", code="tiny", reason="r")
     for number in range(1, 10_001):
         flags = (note,) if number % 1000 == 0 else ()
@@ -392,7 +394,7 @@ def test_a_small_copy_is_a_jpeg_that_every_browser_shows(tmp_path):
     path.write_bytes(LOSSLESS["tiff-gray-8"]())
     with Image.open(io.BytesIO(sheet.small_copy(path, limits=Limits()))) as small:
         assert (small.format, small.mode) == ("JPEG", "RGB")
-        assert max(small.size) <= sheet.SIDE_PX
+        assert max(small.size) <= thumbnail.SIDE_PX
 
 
 def test_the_display_tells_rate_and_rest_and_what_failed(tmp_path):
