@@ -65,6 +65,9 @@ batch-million: $(FOR_DEV)  ## a batch of a million items that touch no object: R
 fleet: $(FOR_DEV)  ## 1 to 1,000 GPUs in virtual time on the real store and keepers: build/fleet/latest.json; SEED=n
 	@$(PY) -m tests.bench.fleet --seed $(SEED) $(ARGS)
 
+scaling: $(FOR_DEV)  ## 1, 2, 4 and 8 worker processes beside the ideal, on real Celery, Redis and S3: six minutes, build/scaling
+	@$(PY) -m tests.bench.scaling --seed $(SEED) $(ARGS)
+
 mutants: $(FOR_DEV)  ## each guard removed in turn: a test must turn red
 	@$(PY) -m tests.faults.mutants
 
@@ -115,5 +118,5 @@ $(FOR_FUZZ): $(INPUTS)
 	@deploy/bootstrap.sh api,worker,local,dev,fuzz
 	@touch $@ $(FOR_DEV) $(FOR_USE)
 
-.PHONY: help demo up test unit fuzz costs bench bench-full bench-readme memory storm storm-full contract contract-accept load batch-million fleet mutants check gallery readme \
+.PHONY: help demo up test unit fuzz costs bench bench-full bench-readme memory storm storm-full contract contract-accept load batch-million fleet scaling mutants check gallery readme \
 	constraints clean
