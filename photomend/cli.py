@@ -80,7 +80,12 @@ COMMANDS = {
         "doctor",
         "Look through jobs, indices, Redis' settings and, on request, the bucket; name whatever does not fit.",
     ),
-    "train": Entry("train", "app", "Train, evaluate and export the preview weights."),
+    "train": Entry("train", "app", "Train and export the preview weights."),
+    "evaluate": Entry(
+        "evaluate",
+        "evaluate",
+        "Measure restorers and detectors: PSNR, SSIM, LPIPS, FID, NIQE, identity and more, against the degraded input.",
+    ),
     "models": Entry("models", "app", "The networks' weights: which are known, getting them, checking them."),
     "callbacks": Entry("callbacks", "app", "See what became of callbacks, and send them again."),
     "dead": Entry("dead", "app", "See which jobs were given up and why, and try them once more."),

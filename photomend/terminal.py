@@ -60,6 +60,23 @@ class Terminal:
         with self._console.status(f"{what} …"):
             yield
 
+    @contextmanager
+    def steps(self, what: str, total: int | None) -> Iterator[Callable[[str], None]]:
+        """A bar that goes on by one, and says what was done, each time it is told; ``total`` None = not known."""
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=self._console, transient=True) as progress:
+            task = progress.add_task(what, total=total)
+
+            def step(done: str) -> None:
+                progress.update(task, advance=1, description=f"{what}: {done}")
+
+            yield step
+
     def follow(self, sources: Sequence[Input], work: Work[T]) -> list[T | Failed]:
         """Do everything under progress bars; failures are shown as they come, but that of a single picture."""
         columns = (

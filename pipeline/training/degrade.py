@@ -26,8 +26,8 @@ KERNEL_PX = 41
 NARROWEST = 0.4
 #: Blurs narrower than this change nothing visible and are left out.
 NO_BLUR = 0.15
-#: Share of grey pictures among the training samples: old photos often are.
-GRAY_SHARE = 0.12
+#: Shares of grey, and of sepia, tinted or faded pictures among the training samples: old photos often are.
+GRAY_SHARE, TONED_SHARE = 0.18, 0.12
 
 
 class Severity(StrEnum):

@@ -16,18 +16,28 @@ from pipeline.types import FloatImage
 
 #: (side in px, pictures per step): the same work each; large ones hold the largest faces.
 SHAPES = ((320, 8), (448, 4), (640, 2))
-#: From this step on scenes are hard: first what a face is, then what is none.
+#: From this step on scenes are hard: first what a face is, then what is none. A tuned detector knows both.
 HARD_FROM = 1400
 #: How often each shape is drawn.
 SHAPE_SHARES = (0.6, 0.2, 0.2)
 
 
 class DetectorTask:
-    """Trains facexlib's RetinaFace ``mobile0.25`` from its random start."""
+    """Trains facexlib's RetinaFace ``mobile0.25`` from its random start, or tunes the weights ``start``."""
 
-    def __init__(self, material: Material, *, seed: int, shapes: tuple[tuple[int, int], ...] = SHAPES) -> None:
+    def __init__(
+        self,
+        material: Material,
+        *,
+        seed: int,
+        start: dict[str, Tensor] | None = None,
+        shapes: tuple[tuple[int, int], ...] = SHAPES,
+    ) -> None:
         torch.manual_seed(seed)
         self.model = channels_last(build("mobile0.25"))
+        if start is not None:
+            self.model.load_state_dict(start)
+        self._hard_from = HARD_FROM if start is None else 0
         self.model.phase = "train"  # type: ignore[assignment]  # scores before the softmax
         self._material, self._shapes = material, shapes
 
@@ -35,7 +45,7 @@ class DetectorTask:
         rng = default_rng([plan.seed, step])
         side, size = self._shapes[int(rng.choice(len(SHAPES), p=SHAPE_SHARES))]
         scenes = [
-            compose(self._material, side=side, rng=default_rng([plan.seed, step, place]), hard=step >= HARD_FROM)
+            compose(self._material, side=side, rng=default_rng([plan.seed, step, place]), hard=step >= self._hard_from)
             for place in range(size)
         ]
         priors = anchors(side, side)

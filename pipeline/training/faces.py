@@ -11,7 +11,8 @@ from numpy.random import Generator, default_rng
 from torch import Tensor
 
 from pipeline.errors import UnreadableImage
-from pipeline.training.degrade import GRAY_SHARE, Degradation, degrade, sample, to_gray
+from pipeline.training.ageing import toned, worn
+from pipeline.training.degrade import GRAY_SHARE, TONED_SHARE, Degradation, degrade, sample, to_gray
 from pipeline.types import FloatImage
 
 #: Side of an aligned face. Source: the FFHQ template that GFPGAN's crops use.
@@ -54,9 +55,12 @@ def training_pair(faces: Faces, *, rng: Generator, crop_px: int) -> tuple[FloatI
         target = target[:, ::-1]
     gain, gamma = rng.uniform(0.8, 1.15), rng.uniform(0.8, 1.25)
     target = np.clip(np.ascontiguousarray(target) ** np.float32(gamma) * np.float32(gain), 0, 1)
-    if rng.random() < GRAY_SHARE:
+    tone = rng.random()
+    if tone < GRAY_SHARE:
         target = to_gray(target)
-    return degrade(target, sample(rng), rng), target
+    elif tone < GRAY_SHARE + TONED_SHARE:
+        target = toned(target, rng)
+    return degrade(worn(target, rng), sample(rng), rng), target
 
 
 def training_batch(faces: Faces, *, seed: int, step: int, size: int, crop_px: int) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,31 +20,26 @@ from torch import Tensor, nn
 
 from pipeline.arch.preview import PreviewRestorer
 from pipeline.arch.retinaface import build
+from pipeline.arch.upsamplers import build_srvgg
 from pipeline.training.checkpoints import read_checkpoint
-from pipeline.training.degrade import Severity
 from pipeline.training.detector_task import DetectorTask
-from pipeline.training.evaluate import (
-    Gain,
-    Recall,
-    detector_recall,
-    false_alarms,
-    in_scenes,
-    restorer_gain,
-    spoiled,
-    whole,
-)
 from pipeline.training.faces import Faces
 from pipeline.training.labels import label_faces, load_detector, read_labels, write_labels
 from pipeline.training.loop import Plan, Task, Told, train
-from pipeline.training.losses import VggDistance, channels_last
+from pipeline.training.losses import VggDistance
 from pipeline.training.restorer_task import RestorerTask
 from pipeline.training.scenes import Material
 from pipeline.training.textures import EVALUATION_PICTURES, TRAINING_PICTURES, picture_folder, read_pictures
-from pipeline.weights import preview_folder, read_checkpoint_file, unwrap
+from pipeline.training.upsampler_task import CONVOLUTIONS, FEATURES, SCALE, UpsamplerTask
+from pipeline.weights import read_checkpoint_file, unwrap
 
-#: The runs whose results are shipped.
+#: The runs from random weights.
 RESTORER_PLAN = Plan(steps=1450, seed=0, rate=6e-4, gradient_norm=0.1)
 DETECTOR_PLAN = Plan(steps=2660, seed=0, rate=2e-3, decay_from=0.72)
+UPSAMPLER_PLAN = Plan(steps=1600, seed=0, rate=2e-3, warmup=50, decay_from=0.6, gradient_norm=0.5)
+#: The runs from weights that there are (``init``).
+RESTORER_TUNING = Plan(steps=1000, seed=1, rate=3e-4, decay_from=0.6, gradient_norm=0.1)
+DETECTOR_TUNING = Plan(steps=900, seed=1, rate=1e-3, decay_from=0.5)
 #: The training score from which the shipped detector counts a face.
 DETECTOR_SURE = 0.96
 #: Steps between checkpoints.
@@ -53,7 +47,7 @@ CHECKPOINT_EVERY = 50
 #: Names inside the output folder.
 CHECKPOINT, LABELS = "checkpoint.pth", "labels.npz"
 #: Names of the shipped files.
-RESTORER_FILE, DETECTOR_FILE = "restorer.pth", "detector.pth"
+RESTORER_FILE, DETECTOR_FILE, UPSAMPLER_FILE = "restorer.pth", "detector.pth", "upsampler-x2.pth"
 #: Helpers in the data folder's ``weights``.
 LABELLER, VGG = "detection_mobilenet0.25_Final.pth", "vgg_normalised_conv3_1.pth"
 
@@ -67,15 +61,6 @@ class Run:
     plan: Plan
     resume: bool = False
     init: Path | None = None  #: weights to start from instead of random ones
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """Everything that ``photomend train --evaluate`` prints."""
-
-    gains: tuple[Gain, ...]
-    recalls: tuple[Recall, ...]
-    alarms: dict[str, list[float]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +85,8 @@ def train_restorer(run: Run, *, told: Told) -> nn.Module:
         PipelineError: faces, VGG layers or the checkpoint are missing or damaged.
     """
     faces = Faces(run.data / "faces" / "train")
-    task = RestorerTask(faces, seed=run.plan.seed, vgg=load_vgg(run.data / "weights" / VGG))
-    return _train(task, run, told)
+    vgg = load_vgg(run.data / "weights" / VGG)
+    return _train(RestorerTask(faces, seed=run.plan.seed, vgg=vgg, start=_start(run)), run, told)
 
 
 def train_detector(run: Run, *, told: Told) -> nn.Module:
@@ -115,14 +100,28 @@ def train_detector(run: Run, *, told: Told) -> nn.Module:
     if not kept.is_file():
         labels, _ = label_faces(faces, load_detector(unwrap(read_checkpoint_file(run.data / "weights" / LABELLER), "")))
         write_labels(kept, faces, labels)
-    pictures = read_pictures([picture_folder() / name for name in TRAINING_PICTURES])
-    material = Material(faces=faces, labels=read_labels(kept, faces), pictures=pictures)
-    return _train(DetectorTask(material, seed=run.plan.seed), run, told)
+    material = Material(faces=faces, labels=read_labels(kept, faces), pictures=training_pictures())
+    start = _start(run)
+    if start is not None:
+        start = _calibrated(start, 1 - DETECTOR_SURE)  # a shipped file's scores, as training had them
+    return _train(DetectorTask(material, seed=run.plan.seed, start=start), run, told)
+
+
+def train_upsampler(run: Run, *, told: Told) -> nn.Module:
+    """Trains the background upsampler; the checkpoint is in the output folder.
+
+    Raises:
+        PipelineError: faces or the checkpoint are missing or damaged.
+    """
+    faces = Faces(run.data / "faces" / "train")
+    return _train(UpsamplerTask(faces, training_pictures(), seed=run.plan.seed), run, told)
+
+
+def _start(run: Run) -> dict[str, Tensor] | None:
+    return None if run.init is None else unwrap(read_checkpoint_file(run.init), run.init.name)
 
 
 def _train(task: Task, run: Run, told: Told) -> nn.Module:
-    if run.init is not None:
-        task.model.load_state_dict(unwrap(read_checkpoint_file(run.init), run.init.name))
     return train(
         task,
         run.plan,
@@ -133,48 +132,14 @@ def _train(task: Task, run: Run, told: Told) -> nn.Module:
     )
 
 
+def training_pictures() -> tuple[NDArray[np.uint8], ...]:
+    """The face-free pictures that training may use."""
+    return read_pictures([picture_folder() / name for name in TRAINING_PICTURES])
+
+
 def load_vgg(path: Path) -> VggDistance:
     """The perceptual distance from its published layers."""
     return VggDistance(unwrap(read_checkpoint_file(path), path.name))
-
-
-def load_restorer(path: Path) -> nn.Module:
-    """The restorer from a shipped file, strictly, for evaluation of a file that has no entry yet."""
-    network = PreviewRestorer()
-    network.load_state_dict(unwrap(read_checkpoint_file(path), path.name))
-    return channels_last(network.eval())
-
-
-def evaluate(
-    data: Path,
-    *,
-    restorer: Path | None = None,
-    detector: Path | None = None,
-    faces_at_most: int | None = None,
-    told: Callable[[str], None],
-) -> Report:
-    """The figures of two weights files (the shipped ones where none is named) on the val faces.
-
-    Raises:
-        PipelineError: something needed is missing or damaged.
-    """
-    faces = Faces(data / "faces" / "val")
-    vgg = load_vgg(data / "weights" / VGG)
-    mender = load_restorer(restorer or preview_folder() / RESTORER_FILE)
-    chosen = range(len(faces))[:faces_at_most]
-    gains = tuple(restorer_gain(mender, faces, severity, vgg=vgg, indices=chosen, told=told) for severity in Severity)
-    finder = read_detector(detector or preview_folder() / DETECTOR_FILE)
-    real = read_detector(data / "weights" / LABELLER)
-    free = face_free_pictures()
-    protocols = {
-        "as they are": whole(faces),
-        "medium severity": spoiled(faces),
-        "96, 160 and 288 px in a scene": in_scenes(faces, tuple(free.values())),
-    }
-    recalls = tuple(
-        detector_recall(finder, real, pictures, protocol=name, told=told) for name, pictures in protocols.items()
-    )
-    return Report(gains=gains, recalls=recalls, alarms=false_alarms(finder, free, told=told))
 
 
 def read_detector(path: Path) -> nn.Module:
@@ -189,11 +154,27 @@ def face_free_pictures() -> dict[str, NDArray[np.uint8]]:
 
 
 def export_restorer(checkpoint: Path, target: Path) -> Exported:
-    """The averaged weights in half precision, after a strict test load."""
-    average = read_checkpoint(checkpoint).average
-    half = {name: value.half() if value.is_floating_point() else value for name, value in average.items()}
+    """The averaged weights in half precision, without their critic, after a strict test load."""
+    half = _half(_own(read_checkpoint(checkpoint).average))
     PreviewRestorer().load_state_dict(half)
     return _write(half, target)
+
+
+def export_upsampler(checkpoint: Path, target: Path) -> Exported:
+    """The averaged weights in half precision, after a strict test load."""
+    half = _half(read_checkpoint(checkpoint).average)
+    build_srvgg(scale=SCALE, features=FEATURES, convolutions=CONVOLUTIONS).load_state_dict(half)
+    return _write(half, target)
+
+
+def _own(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The restorer's tensors of a run that had a critic too."""
+    prefix = "restorer."
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)} or tensors
+
+
+def _half(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
 
 
 def export_detector(checkpoint: Path, target: Path, *, sure: float = DETECTOR_SURE) -> Exported:

@@ -34,9 +34,13 @@ TEXTURE_PX = 160
 #: Side at which outlines are drawn before they are enlarged.
 OUTLINE_PX = 128
 #: Number of faces in a picture and how often.
-FACE_COUNTS, FACE_COUNT_SHARES = (0, 1, 2, 3, 6, 10), (0.14, 0.36, 0.2, 0.12, 0.1, 0.08)
+FACE_COUNTS, FACE_COUNT_SHARES = (0, 1, 2, 3, 6, 10, 24), (0.14, 0.34, 0.18, 0.12, 0.1, 0.08, 0.04)
 #: The same in hard scenes.
-HARD_COUNT_SHARES = (0.3, 0.36, 0.12, 0.08, 0.08, 0.06)
+HARD_COUNT_SHARES = (0.26, 0.34, 0.1, 0.08, 0.08, 0.07, 0.07)
+#: Largest face of a picture with so many, as a share of the picture's side: (most faces, share), first that fits.
+LARGEST_FACE = ((1, 1.05), (3, 0.6), (10, 0.22), (24, 0.13))
+#: Tilt of faces in the picture's plane, degrees: standard deviation and most.
+TILT_DEG, MOST_TILT_DEG = 18.0, 55.0
 #: Longer side (px) of the smallest faces that are pasted, and that of large ones as a share of the picture's.
 SMALLEST_PASTED_PX, LARGE_FACE = 14.0, 0.4
 #: Share of hard scenes that are enlarged from half their size, and of backgrounds made of portraits.
@@ -83,7 +87,8 @@ def _compose(material: Material, *, side: int, rng: Generator, hard: bool) -> Sc
     count = int(rng.choice(FACE_COUNTS, p=HARD_COUNT_SHARES if hard else FACE_COUNT_SHARES))
     for _ in range(count):
         canvas = _paste_face(canvas, material, rng, found, ignored, crowd=count, hard=hard)
-    return Scene(image=aged(canvas, rng), targets=_targets(found, ignored))
+    smallest_px = min((float(f.box[3] - f.box[1]) for f in found), default=0.0)
+    return Scene(image=aged(canvas, rng, smallest_px=smallest_px), targets=_targets(found, ignored))
 
 
 def _enlarged(scene: Scene) -> Scene:
@@ -135,7 +140,7 @@ def _paste_face(
     label, face = material.labels[index], material.faces[index]
     if rng.random() < 0.5:
         face, label = np.ascontiguousarray(face[:, ::-1]), mirrored(label)
-    largest = side * (1.05 if crowd == 1 else 0.6 if crowd < 4 else 0.22)
+    largest = side * next(share for most, share in LARGEST_FACE if crowd <= most)
     smallest = LARGE_FACE * side if hard and crowd == 1 and rng.random() < 0.5 else SMALLEST_PASTED_PX
     size = float(np.exp(rng.uniform(np.log(smallest), np.log(largest))))
     scale = size / float(label.box[3] - label.box[1])
@@ -155,7 +160,8 @@ def _paste_face(
 def _placement(label: Label, scale: float, side: int, rng: Generator, *, whole: bool) -> Affine:
     """Crop to canvas. ``whole``: the crop, larger than the canvas, fills it; else the face is anywhere, turned."""
     centre = (label.box[:2] + label.box[2:]) / 2
-    angle = 0.0 if whole and rng.random() < 0.5 else float(np.clip(rng.normal(0, 14), -45, 45))
+    tilt = float(np.clip(rng.normal(0, TILT_DEG), -MOST_TILT_DEG, MOST_TILT_DEG))
+    angle = 0.0 if whole and rng.random() < 0.5 else tilt
     turn = cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), angle, scale)
     matrix: Affine = np.asarray(turn, np.float64)
     matrix[0, :2] *= rng.uniform(0.88, 1.12)

@@ -7,16 +7,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
-from pipeline.training import evaluate, recipe
+from pipeline.evaluation import detection, restoration, samples, subjects
+from pipeline.evaluation.measures import Measures
+from pipeline.training import recipe
 from pipeline.training.degrade import Severity
 from pipeline.training.faces import Faces
-from pipeline.weights import preview_folder
+from pipeline.weights import WeightStore, preview_folder
 
 pytestmark = [pytest.mark.shared, pytest.mark.slow, pytest.mark.timeout(240)]
 
 #: Every seventh val face: a seventh of the published set, in a seventh of the time.
 CHOSEN = range(0, 40, 7)
+CPU = torch.device("cpu")
 
 
 def ignore(_: str) -> None:
@@ -44,30 +48,37 @@ def picture(path: Path, long_side: int = 1280):
     return cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
 
+def figures(val: Faces, weights: Path, severity: Severity, measures: list[str]):
+    """The means of the chosen faces: {(subject, measure): mean}."""
+    judged = [subjects.plain(), subjects.restorer("preview", WeightStore(weights, allow_preview=True), CPU)]
+    chosen = (
+        sample
+        for number, sample in enumerate(samples.degraded(val, [severity], seed=samples.EVALUATION_SEED))
+        if number in CHOSEN
+    )
+    rows, means = restoration.evaluate(judged, chosen, Measures(weights, measures), seen=lambda *_: None)
+    assert len(rows) == len(judged) * len(CHOSEN)
+    return {(m.subject, m.measure): m.mean for m in means}
+
+
 def test_at_medium_severity_faces_are_nearer_to_the_original_by_every_measure(val, shared_dir):
-    vgg = recipe.load_vgg(shared_dir / "weights" / recipe.VGG)
-    restorer = recipe.load_restorer(preview_folder() / recipe.RESTORER_FILE)
+    mean = figures(val, shared_dir / "weights", Severity.MEDIUM, ["psnr", "ssim", "vgg"])
 
-    gain = evaluate.restorer_gain(restorer, val, Severity.MEDIUM, vgg=vgg, indices=CHOSEN, told=ignore)
-
-    assert gain.faces == len(CHOSEN)
-    assert gain.after.psnr > gain.before.psnr
-    assert gain.after.ssim > gain.before.ssim
-    assert gain.after.vgg < gain.before.vgg
+    assert mean["preview", "psnr"] > mean["input", "psnr"] + 1
+    assert mean["preview", "ssim"] > mean["input", "ssim"]
+    assert mean["preview", "vgg"] < mean["input", "vgg"]
 
 
 @pytest.mark.parametrize("severity", [Severity.LIGHT, Severity.SEVERE])
-def test_light_and_severe_damage_is_not_made_worse(severity, val):
-    restorer = recipe.load_restorer(preview_folder() / recipe.RESTORER_FILE)
+def test_light_and_severe_damage_is_not_made_worse(severity, val, shared_dir):
+    mean = figures(val, shared_dir / "weights", severity, ["psnr", "ssim"])
 
-    gain = evaluate.restorer_gain(restorer, val, severity, vgg=None, indices=CHOSEN, told=ignore)
-
-    assert gain.after.psnr >= gain.before.psnr
-    assert gain.after.ssim >= gain.before.ssim
+    assert mean["preview", "psnr"] >= mean["input", "psnr"]
+    assert mean["preview", "ssim"] >= mean["input", "ssim"]
 
 
 def test_nearly_all_val_faces_that_the_real_detector_finds_are_found(val, finder, real):
-    recall = evaluate.detector_recall(finder, real, evaluate.whole(val), protocol="whole", told=ignore)
+    recall = detection.detector_recall(finder, real, detection.whole(val), protocol="whole", told=ignore)
 
     assert recall.there >= len(val)
     assert recall.share >= 0.95
@@ -75,7 +86,7 @@ def test_nearly_all_val_faces_that_the_real_detector_finds_are_found(val, finder
 
 
 def test_no_face_is_imagined_in_ten_face_free_pictures(finder):
-    alarms = evaluate.false_alarms(finder, recipe.face_free_pictures(), told=ignore)
+    alarms = detection.false_alarms(finder, recipe.face_free_pictures(), told=ignore)
 
     assert len(alarms) == 10
     assert {name: scores for name, scores in alarms.items() if scores} == {}
@@ -84,7 +95,7 @@ def test_no_face_is_imagined_in_ten_face_free_pictures(finder):
 def test_the_demo_picture_s_face_is_found(finder):
     from skimage.data import astronaut
 
-    found = evaluate.find_faces(finder, astronaut().astype(np.float32) / 255)
+    found = detection.find_faces(finder, astronaut().astype(np.float32) / 255)
 
     assert len(found) == 1
     assert found[0].box == pytest.approx((176, 67, 266, 186), abs=25)
@@ -94,13 +105,13 @@ def test_the_demo_picture_s_face_is_found(finder):
 def test_the_large_faces_of_whole_photos_are_found(name, finder, real, shared_dir):
     photo = picture(shared_dir / "photos" / name)
 
-    truth = [face for face in evaluate.find_faces(real, photo) if face.size_px > 60 and face.score > 0.9]
-    answer = evaluate.find_faces(finder, photo)
+    truth = [face for face in detection.find_faces(real, photo) if face.size_px > 60 and face.score > 0.9]
+    answer = detection.find_faces(finder, photo)
 
     assert truth
-    assert len(evaluate.matches(truth, answer)) == len(truth)
+    assert len(detection.matches(truth, answer)) == len(truth)
 
 
 @pytest.mark.parametrize(("name", "faces"), [("group_6_faces.jpg", 6), ("group_solvay_1927_gray.jpg", 18)])
 def test_a_group_s_faces_are_found_at_every_size(name, faces, finder, shared_dir):
-    assert len(evaluate.find_faces(finder, picture(shared_dir / "photos" / name))) == faces
+    assert len(detection.find_faces(finder, picture(shared_dir / "photos" / name))) == faces

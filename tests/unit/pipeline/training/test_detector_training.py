@@ -8,8 +8,8 @@ import torch
 from numpy.random import default_rng
 
 from pipeline.arch.retinaface import anchors, decode_boxes, decode_landmarks
+from pipeline.evaluation.detection import matches
 from pipeline.training.anchors import Targets, assign, corners, encode_boxes, encode_points, multibox_loss, overlap
-from pipeline.training.evaluate import matches
 from pipeline.training.faces import FACE_PX
 from pipeline.training.placement import Label, mirrored, moved
 from pipeline.training.scenes import _placement, _warp_onto, compose

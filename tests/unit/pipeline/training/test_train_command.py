@@ -42,7 +42,8 @@ def test_a_run_can_be_started_resumed_and_exported(data, tmp_path):
 def test_help_shows_the_commands_that_make_the_pack_again():
     shown = run("--help").output
 
-    assert all(word in shown for word in ("train restorer", "train detector", "train export", "--evaluate"))
+    commands = ("train restorer", "train detector", "train upsampler", "train export", "photomend evaluate")
+    assert all(command in shown for command in commands)
 
 
 def test_saying_nothing_is_a_wrong_command_line():
@@ -50,7 +51,7 @@ def test_saying_nothing_is_a_wrong_command_line():
     assert run("export").exit_code == 2
 
 
-@pytest.mark.parametrize("words", [("restorer",), ("detector",), ("--evaluate",)])
+@pytest.mark.parametrize("words", [("restorer",), ("detector",), ("upsampler",)])
 def test_a_missing_data_folder_is_one_sentence(words, tmp_path):
     result = run(*words, "--data", tmp_path / "nowhere")
 

@@ -1,28 +1,30 @@
-"""The figures that the model card publishes: what the restorer gains, what the detector finds and imagines."""
+"""How well detectors find the faces that a reference detector finds, and what they imagine."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from numpy.random import default_rng
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from pipeline.arch.networks import Network
 from pipeline.detect import FaceDetector, overview
+from pipeline.errors import UnreadableImage
+from pipeline.evaluation.samples import EVALUATION_SEED
 from pipeline.picture import Drawn
 from pipeline.training.anchors import overlap
 from pipeline.training.degrade import SEVERITIES, Severity, degrade
-from pipeline.training.faces import Faces, evaluation_pair, to_batch
-from pipeline.training.losses import VggDistance, features_apart, psnr, ssim
+from pipeline.training.faces import Faces
 from pipeline.types import Face, FloatImage, compute_here
 
-#: Seed of the published figures' degradations; training uses others.
-EVALUATION_SEED = 20210111
+Told = Callable[[str], None]
+
 #: Score from which a detection counts; the default of ``RestoreOptions.min_score``.
 MIN_SCORE = 0.5
 #: The architecture of the detectors that are compared.
@@ -31,25 +33,9 @@ DETECTOR = "retinaface-mobilenet0.25"
 SAME_FACE_IOU = 0.5
 #: Sides (px) at which a val crop is set into a larger picture, and that picture's side.
 SMALL_PX, SCENE_PX = (96, 160, 288), 640
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
-    """Means over pictures: decibels, similarity 0 to 1, and VGG distance (lower is better; None without VGG)."""
-
-    psnr: float
-    ssim: float
-    vgg: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gain:
-    """Degraded input and restored output against the original."""
-
-    severity: Severity
-    faces: int
-    before: Figures
-    after: Figures
+#: Photos are looked at with at most this longer side (px), as large ones gain nothing and cost much.
+PHOTO_PX = 1280
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,40 +53,89 @@ class Recall:
         return self.found / max(1, self.there)
 
 
-Told = Callable[[str], None]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detections:
+    """One detector's figures."""
+
+    detector: str
+    recalls: tuple[Recall, ...]
+    alarms: dict[str, list[float]]  #: scores of what was found in each face-free picture
 
 
-def restorer_gain(
-    network: nn.Module, faces: Faces, severity: Severity, *, vgg: VggDistance | None, indices: Iterable[int], told: Told
-) -> Gain:
-    """What the restorer makes of whole val faces at one severity, by the fixed seed."""
-    network.eval()
-    before, after = [], []
-    for index in indices:
-        degraded, original = (
-            to_batch([p]) for p in evaluation_pair(faces, index, SEVERITIES[severity], seed=EVALUATION_SEED)
-        )
-        with torch.inference_mode():
-            restored = network(degraded)
-            wanted = None if vgg is None else vgg.features(original)
-            before.append(_figures(degraded, original, vgg, wanted))
-            after.append(_figures(restored, original, vgg, wanted))
-        told(f"{severity} {faces.names[index]}")
-    return Gain(severity=severity, faces=len(before), before=_mean(before), after=_mean(after))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What detectors are tried on."""
+
+    crops: Faces | None  #: aligned faces: as they are, degraded, and small in scenes
+    photos: Path | None  #: a folder of whole photos
+    face_free: dict[str, NDArray[np.uint8]]  #: (H, W, 3) uint8 RGB
 
 
-def _figures(a: Tensor, b: Tensor, vgg: VggDistance | None, wanted: list[Tensor] | None) -> Figures:
-    distance = None if vgg is None or wanted is None else float(features_apart(vgg.features(a), wanted))
-    return Figures(psnr=float(psnr(a, b)), ssim=float(ssim(a, b)), vgg=distance)
+def detections(name: str, network: nn.Module, reference: nn.Module, material: Material, *, told: Told) -> Detections:
+    """Recall against the reference by protocol, and false alarms.
 
-
-def _mean(rows: list[Figures]) -> Figures:
-    distances = [r.vgg for r in rows if r.vgg is not None]
-    return Figures(
-        psnr=float(np.mean([r.psnr for r in rows])),
-        ssim=float(np.mean([r.ssim for r in rows])),
-        vgg=float(np.mean(distances)) if distances else None,
+    Raises:
+        UnreadableImage: a photo cannot be read.
+    """
+    recalls = tuple(
+        detector_recall(network, reference, pictures, protocol=protocol, told=told)
+        for protocol, pictures in _protocols(material).items()
     )
+    alarms = false_alarms(network, material.face_free, told=told)
+    return Detections(detector=name, recalls=recalls, alarms=alarms)
+
+
+def _protocols(material: Material) -> dict[str, Iterable[FloatImage]]:
+    found: dict[str, Iterable[FloatImage]] = {}
+    if material.crops is not None:
+        found["as they are"] = whole(material.crops)
+        found["medium severity"] = spoiled(material.crops)
+        if material.face_free:
+            scenes = in_scenes(material.crops, tuple(material.face_free.values()))
+            found["96, 160 and 288 px in a scene"] = scenes
+    if material.photos is not None:
+        # A protocol for each photo: a mean over photos would hide a crowd behind a portrait.
+        for path in pictures_in(material.photos):
+            found[path.name] = [read_photo(path)]
+    return found
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The folder's pictures, by name.
+
+    Raises:
+        UnreadableImage: no such folder, or it holds none.
+    """
+    if not folder.is_dir():
+        raise UnreadableImage(f"{folder} is no folder")
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
+    if not found:
+        raise UnreadableImage(f"no pictures in {folder}")
+    return found
+
+
+def read_pixels(path: Path) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB.
+
+    Raises:
+        UnreadableImage: no picture.
+    """
+    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise UnreadableImage(f"{path} is no picture")
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def read_photo(path: Path) -> FloatImage:
+    """(H, W, 3) float32 RGB in [0, 1], at most ``PHOTO_PX`` on its longer side.
+
+    Raises:
+        UnreadableImage: no picture.
+    """
+    pixels = read_pixels(path)
+    factor = min(1.0, PHOTO_PX / max(pixels.shape[:2]))
+    small = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.float32) / np.float32(255)
 
 
 def detector_recall(
