@@ -1,4 +1,4 @@
-"""Which pixels of an aligned face belong to the face: ParseNet's classes as a soft mask."""
+"""Which pixels of an aligned face belong to the face: ParseNet's scores as a soft mask."""
 
 from __future__ import annotations
 
@@ -35,12 +35,26 @@ FRAME_PX = 48
 #: A label for pixels whose scores are not finite.
 NO_CLASS = 255
 
+#: Where the best class of the face and the best other one are nearer than this (scores, of which the exponentials are
+#: the odds: 1 to 2.7), a pixel belongs to the face in part. A trained network crosses it within a pixel at a face's
+#: edge; without it, places where it is undecided fell to one side or the other by the last bit of a sum, and reduced
+#: precision or another engine showed that in the picture.
+UNDECIDED = 1.0
+
 #: A parser that sees a face on less of an aligned crop than this is wrong: eyes, nose and mouth alone are more.
 SMALLEST_FACE = 0.05
 
 #: How well (dB) the canary's mask in reduced precision must agree with float32's. A mask's error shows in a picture
 #: only times how far the restored face lies from the original, 0.2 or less in the mean: 14 dB less than CANARY_PSNR.
 MASK_PSNR = 36.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Parts:
+    """What a parser sees of one face, at its own size."""
+
+    classes: NDArray[np.uint8]  #: (side, side)
+    face: Mask  #: (side, side) in [0, 1], how far each pixel belongs to the face
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -79,34 +93,39 @@ class FaceParser:
             on_shared=self._casting.adopt,
             on_fraction=on_fraction,
         )
-        return tuple(Parsed(mask=None if one.fault else soft_mask(one.value), fault=one.fault) for one, _ in outcomes)
+        return tuple(
+            Parsed(mask=None if one.fault else blurred(one.value.face), fault=one.fault) for one, _ in outcomes
+        )
 
-    def _forward(self, faces: Sequence[FloatImage]) -> list[Outcome[NDArray[np.uint8]]]:
+    def _forward(self, faces: Sequence[FloatImage]) -> list[Outcome[Parts]]:
         network = self._network()
         side = network.input_px
         return self._casting.checked(
             network,
-            lambda runs, some: _labels(network, runs, some, self._device),
+            lambda runs, some: _parts(network, runs, some, self._device),
             faces,
             device=self._device,
             look=functools.partial(look, network, self._device),
-            fault_of=lambda made, _: fault_of(made, side),
+            fault_of=lambda made, _: fault_of(made.classes, side),
             enough_db=MASK_PSNR,
         )
 
 
 def look(network: Network, device: torch.device, runs: Runs) -> Mask:
     """The mask that a parser makes of the canary's picture. Device work."""
-    return soft_mask(_labels(network, runs, [sample(CROP_PX)], device)[0])
+    return blurred(_parts(network, runs, [sample(CROP_PX)], device)[0].face)
 
 
-def _labels(network: Network, runs: Runs, faces: Sequence[FloatImage], device: torch.device) -> list[NDArray[np.uint8]]:
+def _parts(network: Network, runs: Runs, faces: Sequence[FloatImage], device: torch.device) -> list[Parts]:
     side = network.input_px
     given = [np.asarray(cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA), np.float32) for face in faces]
-    scores = runs(to_batch(given, device=device, signed=True))
+    scores = runs(to_batch(given, device=device, signed=True)).float()
     classes = scores.argmax(dim=1).to(torch.uint8)
     wrong = torch.full_like(classes, NO_CLASS)
-    return list(torch.where(scores.isfinite().all(dim=1), classes, wrong).cpu().numpy())
+    classes = torch.where(scores.isfinite().all(dim=1), classes, wrong).cpu()
+    lead = scores[:, list(parsenet.FACE_CLASSES)].amax(dim=1) - scores[:, list(parsenet.OTHER_CLASSES)].amax(dim=1)
+    face = ((lead / UNDECIDED + 1) / 2).clamp(0, 1).cpu()
+    return [Parts(classes=one, face=part) for one, part in zip(classes.numpy(), face.numpy(), strict=True)]
 
 
 def fault_of(labels: NDArray[np.uint8], side: int = CROP_PX) -> str | None:
@@ -123,9 +142,13 @@ def fault_of(labels: NDArray[np.uint8], side: int = CROP_PX) -> str | None:
 
 def soft_mask(labels: NDArray[np.uint8]) -> Mask:
     """A soft mask (512, 512) in [0, 1] from the class of each pixel, at 512 px or a half or a quarter of it."""
-    hard = np.isin(labels, parsenet.FACE_CLASSES).astype(np.float32)
+    return blurred(np.isin(labels, parsenet.FACE_CLASSES).astype(np.float32))
+
+
+def blurred(face: Mask) -> Mask:
+    """The soft mask (512, 512) of what belongs to the face, at 512 px or a half or a quarter of it."""
     small_side = CROP_PX // BLUR_AT
-    small = cv2.resize(hard, (small_side, small_side), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(face, (small_side, small_side), interpolation=cv2.INTER_AREA)
     small = cv2.GaussianBlur(small, (0, 0), EDGE_SIGMA_PX / BLUR_AT)
     mask = np.asarray(cv2.resize(small, (CROP_PX, CROP_PX), interpolation=cv2.INTER_LINEAR), np.float32)
     framed: Mask = np.clip(mask, 0, 1) * _frame()

@@ -18,6 +18,7 @@ from pipeline.compat import foreign
 FACE_CLASSES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15)
 
 CLASSES = 19
+OTHER_CLASSES = tuple(one for one in range(CLASSES) if one not in FACE_CLASSES)
 
 #: Side (px) at which aligned faces of 512 px are parsed. The mask is blurred by a sigma of 16 px of the crop, so that
 #: it needs no finer classes, and a quarter of the pixels costs a quarter: at 512 px ParseNet takes longer than GFPGAN.

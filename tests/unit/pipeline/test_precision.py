@@ -220,6 +220,20 @@ def test_a_mask_that_reduced_precision_spoils_is_computed_again_in_float32():
     assert cast.repeated == 1
 
 
+def test_where_a_parser_is_undecided_rounding_does_not_show():
+    def nearly(lead):
+        scores = classes(face_labels())
+        scores[:, 1, :, 256:] = scores[:, 0, :, 256:] + lead  # half of the crop: skin by a hair, or just not
+        return Network(module=Does(lambda _: scores), architecture="test")
+
+    given = [picture(512, 512)]
+    above, below = (
+        FaceParser(lambda lead=lead: nearly(lead), CPU)(given, compute=compute_here) for lead in (0.01, -0.01)
+    )
+    assert above[0].mask[250, 380] == pytest.approx(0.5, abs=0.02)
+    assert np.abs(above[0].mask - below[0].mask).max() < 0.02
+
+
 @pytest.fixture
 def mending(tmp_path):
     """Restores a bright aligned face with a given network, where reduced precision is worth trying."""
