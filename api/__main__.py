@@ -14,7 +14,9 @@ from jobs import logs
 from jobs.blobs import BlobStore
 from jobs.errors import NotSetUp, StoreUnavailable
 from jobs.signing import require_secret
+from jobs.startup import require_safe
 from jobs.store import JobStore
+from jobs.targets import is_own_door
 
 logger = structlog.get_logger(__name__)
 
@@ -37,11 +39,14 @@ def serve(settings: ApiSettings) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
-        NotSetUp: there is no secret to sign jobs with, or nobody has a key where callers need one.
+        NotSetUp: see ``jobs.startup.require_safe``; or nobody has a key where callers need one, or callbacks and
+            inputs may go to this very machine though strangers name them.
     """
     logs.configure(service="api")
     application = app(settings)
+    require_safe(application.state.service.store, settings)
     if settings.needs_keys:
+        _refuse_own_doors(settings)
         _look_for_keys(application.state.service.store, settings.api_host)
     else:
         logger.info("no key is needed: only this machine can reach the API", host=settings.api_host)
@@ -58,6 +63,17 @@ def serve(settings: ApiSettings) -> None:
         timeout_graceful_shutdown=GRACE_S,
     )
     _Server(config).run()
+
+
+def _refuse_own_doors(settings: ApiSettings) -> None:
+    """Where others than this machine call, nobody's callback or input may go to it, or to a cloud's own addresses."""
+    for name in ("callback_allow_hosts", "input_allow_hosts"):
+        for entry in getattr(settings, name):
+            if is_own_door(entry):
+                raise NotSetUp(
+                    f"PHOTOMEND_{name.upper()} opens {entry} to everybody who has a key, since the API listens on"
+                    f" {settings.api_host}: take it out; it is for a machine of one's own (127.0.0.1)"
+                )
 
 
 def _look_for_keys(store: JobStore, host: str) -> None:

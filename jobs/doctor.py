@@ -6,6 +6,7 @@ old copy, a hand that edited keys, a bug. Each job is looked at, and mended, in 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
@@ -101,19 +102,44 @@ class Doctor:
         for subject, problem in zip(flat[::2], flat[1::2], strict=True):
             yield Violation(subject=subject, problem=problem)
 
+    def server(self) -> tuple[str, float]:
+        """What serves us, such as ``valkey 8.1.4``, and how far its clock is ahead of this machine's (seconds).
+
+        Raises:
+            StoreUnavailable: Redis did not answer.
+        """
+        with translated():
+            info: Any = self._redis.info("server")
+            seconds, microseconds = self._redis.time()
+        name = str(info.get("server_name", "redis"))
+        version = info.get(f"{name}_version", info.get("redis_version", ""))
+        return f"{name} {version}", seconds + microseconds / 1e6 - time.time()
+
     def faults_of_redis(self, *, min_replicas: int) -> tuple[str, ...]:
         """What about the server's settings or state may lose or refuse jobs; there is nothing that we could mend.
 
         Raises:
             StoreUnavailable: Redis did not answer.
         """
+        info, config = self._told_by_redis()
+        return durability.faults(info, config, min_replicas=min_replicas)
+
+    def losses_of_redis(self, *, may_forget: bool) -> tuple[str, ...]:
+        """Of these what loses accepted jobs.
+
+        Raises:
+            StoreUnavailable: Redis did not answer.
+        """
+        return durability.losses(*self._told_by_redis(), may_forget=may_forget)
+
+    def _told_by_redis(self) -> tuple[dict[str, Any], dict[str, Any]]:
         with translated():
             info: Any = self._redis.info()
             try:
                 config: Any = self._redis.config_get("appendfsync")
             except ResponseError:
                 config = {}  # closed to us, by an ACL or by a managed service
-        return durability.faults(info, config, min_replicas=min_replicas)
+        return info, config
 
     def overdue(self, *, grace_s: float = GRACE_S, limit: int = 100) -> tuple[Violation, ...]:
         """What a keeper should have dealt with: a sign that none is at work. There is nothing to mend.

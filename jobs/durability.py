@@ -17,22 +17,37 @@ def faults(info: Mapping[str, Any], config: Mapping[str, Any], *, min_replicas: 
     return (*_of_memory(info), *_of_disk(info, config), *_of_replicas(info, min_replicas))
 
 
+def losses(info: Mapping[str, Any], config: Mapping[str, Any], *, may_forget: bool) -> tuple[str, ...]:
+    """Of these the settings that lose accepted jobs: by eviction, and unless it may forget them, by a restart."""
+    return (*_of_eviction(info), *(() if may_forget else _of_persistence(info, config)))
+
+
 def _of_memory(info: Mapping[str, Any]) -> list[str]:
-    found = []
-    policy, limit, used = info.get("maxmemory_policy"), info.get("maxmemory", 0), info.get("used_memory", 0)
-    if policy != "noeviction":
-        found.append(f"maxmemory-policy is {policy}: at maxmemory it drops accepted jobs; set noeviction")
+    found = _of_eviction(info)
+    limit, used = info.get("maxmemory", 0), info.get("used_memory", 0)
     if limit and used > FULL_AT * limit:
         found.append(f"{used / limit:.0%} of maxmemory are used: at 100 % new jobs are refused")
     return found
 
 
-def _of_disk(info: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+def _of_eviction(info: Mapping[str, Any]) -> list[str]:
+    policy = info.get("maxmemory_policy")
+    if policy == "noeviction":
+        return []
+    return [f"maxmemory-policy is {policy}: at maxmemory it drops accepted jobs; set noeviction"]
+
+
+def _of_persistence(info: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     found = []
     if not info.get("aof_enabled"):
         found.append("the append-only file is off: a restart loses accepted jobs; set appendonly yes")
     if config.get("appendfsync") == "no":
         found.append("appendfsync is no: a power failure loses many seconds of accepted jobs; set everysec or always")
+    return found
+
+
+def _of_disk(info: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    found = _of_persistence(info, config)
     for name, what in (("aof_last_write_status", "append-only file"), ("rdb_last_bgsave_status", "snapshot")):
         if info.get(name, "ok") != "ok":
             found.append(f"the last write of its {what} failed, so it may refuse all writes: is its disk full?")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from jobs import callbacks
@@ -14,6 +14,9 @@ from jobs.price import Price
 
 #: Of the environment variables that are settings.
 PREFIX = "PHOTOMEND_"
+#: What stands in examples where a secret belongs, and fewer different characters than any random secret has.
+PLACEHOLDERS = ("changeme", "change-me", "change_me", "placeholder", "example", "your-secret", "insecure")
+FEWEST_CHARACTERS = 10
 
 
 class JobsSettings(BaseSettings):
@@ -36,13 +39,20 @@ class JobsSettings(BaseSettings):
     redis_min_replicas: int = Field(
         default=0, ge=0, description="Replicas that must have a job before it is accepted; 0 = one if any is connected"
     )
+    allow_volatile_redis: bool = Field(
+        default=False,
+        description="1 = start also over a Redis that forgets accepted jobs when it restarts (no append-only file):"
+        " for trials, and where replicas keep them",
+    )
     s3_endpoint_url: str | None = Field(default=None, description="S3-compatible storage; unset = AWS")
     s3_public_endpoint_url: str | None = Field(
         default=None, description="Where callers reach the storage (presigned URLs); unset = s3_endpoint_url"
     )
     s3_region: str = Field(default="us-east-1", description="Region that requests are signed for")
     s3_access_key_id: SecretStr | None = Field(default=None, description="Unset = boto3's own credential chain")
-    s3_secret_access_key: SecretStr | None = Field(default=None, description="Goes with s3_access_key_id")
+    s3_secret_access_key: SecretStr | None = Field(
+        default=None, validate_default=True, description="Goes with s3_access_key_id"
+    )
     s3_checksums: str = Field(
         default="auto",
         pattern="^(auto|when_required|when_supported)$",
@@ -117,6 +127,23 @@ class JobsSettings(BaseSettings):
     def _secrets_are_the_standards(cls, secret: SecretStr | None) -> SecretStr | None:
         if secret is not None and not callbacks.is_secret(secret.get_secret_value()):
             raise ValueError("must be whsec_ and base64 of 24 to 64 bytes: echo whsec_$(openssl rand -base64 32)")
+        return secret
+
+    @field_validator("signing_secret", "signing_secret_previous", "callback_secret", "callback_secret_previous")
+    @classmethod
+    def _secrets_are_random(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None:
+            text = secret.get_secret_value()
+            if len(set(text)) < FEWEST_CHARACTERS or any(word in text.casefold() for word in PLACEHOLDERS):
+                raise ValueError("is a placeholder, not a secret: openssl rand -base64 32 makes one")
+        return secret
+
+    @field_validator("s3_secret_access_key")
+    @classmethod
+    def _s3_keys_are_a_pair(cls, secret: SecretStr | None, others: ValidationInfo) -> SecretStr | None:
+        key = others.data.get("s3_access_key_id")
+        if bool(key and key.get_secret_value()) != bool(secret and secret.get_secret_value()):
+            raise ValueError("goes with s3_access_key_id: set both, or neither")
         return secret
 
     @property

@@ -69,6 +69,20 @@ def parse_input_url(url: str, *, allow_hosts: Sequence[str] = ()) -> Target:
     return _target(url, allow_hosts, lambda why: InputRefused(f"the input's URL {why}", pointer="/input"))
 
 
+def is_own_door(entry: str) -> bool:
+    """Whether an entry of an operator's list (``host:port`` or ``host``) is this machine, or link-local.
+
+    There clouds keep the machine's credentials (169.254.169.254).
+    """
+    host = entry if entry.count(":") > 1 and not entry.startswith("[") else entry.rpartition(":")[0] or entry
+    host = host.strip("[]").lower()
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+    return address.is_loopback or address.is_link_local or address.is_unspecified
+
+
 def _target(url: str, allow_hosts: Sequence[str], refused: _Refuse) -> Target:
     parts, port = _take_apart(url, refused)
     host = _host(parts, refused)

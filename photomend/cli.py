@@ -78,7 +78,7 @@ COMMANDS = {
     "doctor": Entry(
         "doctor",
         "doctor",
-        "Look through jobs, indices, Redis' settings and, on request, the bucket; name whatever does not fit.",
+        "Look through settings, Redis, storage, jobs, weights and devices; say what does not fit, and what to do.",
     ),
     "train": Entry("train", "app", "Train and export the preview weights."),
     "evaluate": Entry(

@@ -88,7 +88,7 @@ def agreement(engines: Engines, network: Network, way: Way, look: Look) -> float
     -inf where it does not run in this way.
     """
     if network.identity is None:
-        return _compared(engines, network, way, look)
+        return compared(engines, network, way, look)
     words = machine(engines.device) | {
         "measure": f"canary {CANARY_VERSION}",
         "weights": network.identity,
@@ -96,10 +96,11 @@ def agreement(engines: Engines, network: Network, way: Way, look: Look) -> float
         "way": str(way),
         "engine": engines.version(way.engine),
     }
-    return engines.verdicts.measured(words, lambda: _compared(engines, network, way, look))
+    return engines.verdicts.measured(words, lambda: compared(engines, network, way, look))
 
 
-def _compared(engines: Engines, network: Network, way: Way, look: Look) -> float:
+def compared(engines: Engines, network: Network, way: Way, look: Look) -> float:
+    """The same, measured now. Device work."""
     # The reference first: a fault of the program shows there, and is not taken for one of the precision.
     expected = look(engines.runs(network, REFERENCE))
     try:

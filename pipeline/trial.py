@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,13 +14,14 @@ from numpy.typing import NDArray
 
 from pipeline import detect, parse, restore, upsample
 from pipeline.arch.networks import Network, Runs
-from pipeline.casting import CANARY_PSNR, Look, agreement, needed
+from pipeline.casting import CANARY_PSNR, NOT_AT_ALL, Look, agreement, compared, needed
 from pipeline.detect import DETECTION_PSNR
 from pipeline.engines.choice import Engines
 from pipeline.engines.port import REFERENCE, Way
 from pipeline.parse import MASK_PSNR
+from pipeline.precision import psnr
 from pipeline.shelf import Shelf
-from pipeline.weights import Kind
+from pipeline.weights import Kind, WeightStore
 
 #: What a network makes of the canary's picture, and how well (dB) reduced precision must agree, by what it is for.
 LOOKS: dict[Kind, tuple[Callable[[Network, torch.device, Runs], NDArray[Any]], float]] = {
@@ -72,6 +74,37 @@ def trials(shelf: Shelf, engines: Engines, name: str) -> Iterator[Trial]:
             needs_db=needed(way, enough_db),
             used_for=tuple(word for word, chosen_way in chosen.items() if chosen_way == way),
         )
+
+
+def fresh(shelf: Shelf, engines: Engines, name: str) -> Iterator[tuple[Way, float, float]]:
+    """Each way in which jobs have the network of this name run, and how well (dB) it agrees and must agree.
+
+    Measured now, whatever is remembered; of torch in float32: with itself. Device work.
+
+    Raises:
+        WeightsError: it cannot be loaded.
+    """
+    network = shelf.get(name)
+    shows, enough_db = LOOKS[shelf.entry(name).kind]
+    look = functools.partial(shows, network, engines.device)
+    for way in dict.fromkeys(_chosen(engines, network, look, enough_db, exact=exact) for exact in (False, True)):
+        yield way, compared(engines, network, way, look), needed(way, enough_db)
+
+
+def agrees_with_the_cpu(shelf: Shelf, weights: WeightStore, name: str) -> float:
+    """How well (dB) the network agrees on this device with itself on the CPU, both by torch in float32. Device work.
+
+    Raises:
+        WeightsError: it cannot be loaded.
+    """
+    shows, _ = LOOKS[shelf.entry(name).kind]
+    made = []
+    for one in (shelf, Shelf(weights, torch.device("cpu"))):
+        network = one.get(name)
+        made.append(shows(network, one.device, Engines(one.device, reduced=None).runs(network, REFERENCE)))
+    here, there = made
+    agrees_db = psnr(here, there) if here.shape == there.shape else NOT_AT_ALL
+    return NOT_AT_ALL if math.isnan(agrees_db) else agrees_db
 
 
 def _chosen(engines: Engines, network: Network, look: Look, enough_db: float, *, exact: bool) -> Way:

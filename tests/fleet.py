@@ -59,7 +59,7 @@ class Fleet:
         self.store = JobStore.connect(settings)
         self.blobs = BlobStore.connect(settings)
         self.sender = Sender(make_celery(settings))
-        self._env = _environment(settings) | {"TEST_HISTORY": str(self.history_file), "OMP_NUM_THREADS": "1"} | env
+        self._env = environment(settings) | {"TEST_HISTORY": str(self.history_file), "OMP_NUM_THREADS": "1"} | env
         self._processes: list[subprocess.Popen[bytes]] = []
 
     # -- processes
@@ -158,7 +158,7 @@ class Fleet:
         return found[-1]
 
 
-def _environment(settings: JobsSettings) -> dict[str, str]:
+def environment(settings: JobsSettings) -> dict[str, str]:
     """The settings as the environment of a process, over as little else as possible."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PHOTOMEND_")}
     words: dict[str, str] = {}

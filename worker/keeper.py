@@ -18,7 +18,7 @@ from jobs import callbacks
 from jobs.blobs import BlobStore
 from jobs.outbound import Poster
 from jobs.queue import Sender, make_celery
-from jobs.signing import require_secret
+from jobs.startup import require_safe
 from jobs.store import Delivery, JobStore
 from worker.batch_decisions import DecisionReporter
 from worker.batch_items import Place
@@ -85,10 +85,10 @@ def run(settings: KeeperSettings, stop: threading.Event) -> None:
     """Keep with real servers until ``stop`` is set; neither Redis nor the storage need to be up when it begins.
 
     Raises:
-        NotSetUp: there is no secret to sign jobs with.
+        NotSetUp: see ``jobs.startup.require_safe``.
     """
-    require_secret(settings)
     store = JobStore.connect(settings)
+    require_safe(store, settings)
     blobs = BlobStore.connect(settings)
     sender = _callback_sender(settings, store)
     feeder = Feeder(store, Sender(make_celery(settings)), batch_share=settings.batch_share)

@@ -18,7 +18,7 @@ from types import FrameType
 
 import structlog
 
-from jobs.signing import require_secret
+from jobs.startup import require_safe
 from jobs.states import MAX_DEATHS
 from jobs.store import JobStore
 from worker import memory
@@ -60,10 +60,10 @@ def supervise(plans: Sequence[Plan], *, app: str, settings: WorkerSettings) -> i
     """Run ``plans`` until SIGTERM or Ctrl-C; the exit status for this process. Redis need not be up.
 
     Raises:
-        NotSetUp: there is no secret to check jobs with.
+        NotSetUp: see ``jobs.startup.require_safe``.
     """
-    require_secret(settings)
     store = JobStore.connect(settings)
+    require_safe(store, settings)
     aftermath = Aftermath(store)
     supervisor = Supervisor(
         plans, app=app, node_name=settings.node_name, grace_s=settings.drain_s, on_exit=aftermath.of

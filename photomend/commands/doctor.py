@@ -1,7 +1,9 @@
-"""``photomend doctor``: does everything in the store fit together, and does somebody look after it?"""
+"""``photomend doctor``: is everything set right, does it fit together, and does somebody look after it?"""
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,93 +11,117 @@ import typer
 from photomend import exits
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from jobs.checks import Check
     from jobs.settings import JobsSettings
     from jobs.store import JobStore
 
 
 def doctor(
+    *,
     repair: Annotated[bool, typer.Option("--repair", help="Mend what is found, and delete orphaned objects.")] = False,
     objects: Annotated[
         bool, typer.Option("--objects", help="Also look through the bucket for objects that no job shows.")
     ] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Leave out weights and devices, which take up to minutes.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
 ) -> None:
-    """Look through jobs, indices, Redis' settings and, on request, the bucket; name whatever does not fit.
+    """Look through settings, Redis, storage, jobs, weights and devices; say what does not fit, and what to do.
 
-    Safe at any time, also while everything runs. Exit code 0: nothing was wrong, or all of it was mended; 1: something
-    is wrong.
+    The storage is tried with small objects under doctor/, which are deleted again; weights are compared with their
+    hashes, and every GPU (or the CPU) restores a canary picture. Safe at any time, also while everything runs.
+    Exit code 0: nothing is wrong, or all of it was mended; 1: something is wrong. Warnings are no fault.
 
-    Example: photomend doctor --objects --repair
+    Examples:
+      photomend doctor --objects --repair
+
+      photomend doctor --quick --json
     """
-    from rich.console import Console
-    from rich.text import Text
-
-    from jobs.errors import JobsError
-
-    console = Console()
-    try:
-        wrong = _examine(console, repair=repair, objects=objects)
-    except JobsError as err:
-        sentence = f"{err.public} ({err}) Check PHOTOMEND_REDIS_URL and the PHOTOMEND_S3_* settings."
-        Console(stderr=True).print(Text(sentence, style="bold red"), soft_wrap=True)
-        raise typer.Exit(exits.FAILED) from err
-    if wrong:
-        raise typer.Exit(exits.FAILED)
-
-
-def _examine(console: Console, *, repair: bool, objects: bool) -> bool:
-    """Prints each finding; True if something is left that is wrong."""
     from jobs.settings import JobsSettings
     from jobs.store import JobStore
+    from photomend.checklist import show
 
     settings = JobsSettings()
     store = JobStore.connect(settings)
     try:
-        doctor = store.doctor()
-        count = 0
-        with console.status("Looking through the jobs"):
-            for found in doctor.examine(repair=repair):
-                count += 1
-                console.print(f"{found.subject}: {found.problem}{'; mended' if repair else ''}", highlight=False)
-            late = doctor.overdue()
-            for found in late:
-                console.print(f"{found.subject}: {found.problem}; is a keeper running?", highlight=False)
-            faults = [f"Redis: {fault}" for fault in doctor.faults_of_redis(min_replicas=settings.redis_min_replicas)]
-            faults += _missing_secret(settings)
-            for fault in faults:
-                console.print(fault, highlight=False, soft_wrap=True)
-        lost = _examine_objects(console, store, settings, repair=repair) if objects else 0
-        if objects:
-            _advise_on_pages(settings)
+        is_well = show(_checks(store, settings, repair=repair, objects=objects, quick=quick), as_json=as_json)
     finally:
         store.close()
-    console.print(f"{count} violations, {len(late)} overdue" + (f", {lost} orphaned objects" if objects else ""))
-    return bool(late or faults) or (not repair and bool(count or lost))
+    if not is_well:
+        raise typer.Exit(exits.FAILED)
 
 
-def _missing_secret(settings: JobsSettings) -> list[str]:
-    from jobs.errors import NotSetUp
-    from jobs.signing import require_secret
+def _checks(store: JobStore, settings: JobsSettings, *, repair: bool, objects: bool, quick: bool) -> Iterator[Check]:
+    from jobs import checks
+    from jobs.errors import JobsError
+    from jobs.s3_probe import probe
 
+    yield from checks.of_settings(settings, signs_callbacks=True)
+    yield from checks.of_store(store, settings)
+    yield from probe(settings)
     try:
-        require_secret(settings)
-    except NotSetUp as err:
-        return [str(err)]
-    return []
+        yield from _of_jobs(store, repair=repair)
+        if objects:
+            yield from _of_objects(store, settings, repair=repair)
+            yield from _of_pages(settings)
+    # Whichever of the two has just been told of as out of reach.
+    except JobsError as err:
+        yield checks.skipped("jobs", f"not looked through: {err.public}")
+    if not quick:
+        yield from _of_devices()
 
 
-def _advise_on_pages(settings: JobsSettings) -> None:
-    """Says where the page at / can't upload straight to the storage; it works all the same, so that is no fault."""
+def _of_jobs(store: JobStore, *, repair: bool) -> Iterator[Check]:
+    from jobs import checks
+
+    yield checks.of_fleet(store)
+    doctor = store.doctor()
+    count = 0
+    for found in doctor.examine(repair=repair):
+        count += 1
+        yield _mended("jobs.records", f"{found.subject}: {found.problem}", repair=repair)
+    late = doctor.overdue()
+    for found in late:
+        yield checks.failed("jobs.duties", f"{found.subject}: {found.problem}", "is a keeper running?")
+    if not count:
+        yield checks.ok("jobs.records", "0 violations")
+    if not late:
+        yield checks.ok("jobs.duties", "0 overdue")
+
+
+def _of_objects(store: JobStore, settings: JobsSettings, *, repair: bool) -> Iterator[Check]:
+    from jobs import checks
+    from jobs.blobs import BlobStore
+    from jobs.orphans import orphans
+
+    blobs = BlobStore.connect(settings)
+    count = 0
+    for ref in orphans(store, blobs, bucket=settings.bucket):
+        count += 1
+        if repair:
+            blobs.delete([ref])
+        yield _mended("storage.orphans", f"{ref.uri}: no job shows it", repair=repair)
+    if not count:
+        yield checks.ok("storage.orphans", "0 orphaned objects")
+
+
+def _mended(name: str, said: str, *, repair: bool) -> Check:
+    from jobs import checks
+
+    return checks.ok(name, f"{said}; mended") if repair else checks.failed(name, said, "`photomend doctor --repair`")
+
+
+def _of_pages(settings: JobsSettings) -> Iterator[Check]:
+    """Where the page at / can't upload straight to the storage; it works all the same, so that is no fault."""
     import httpx
-    from rich.console import Console
 
     from api.settings import ApiSettings
+    from jobs import checks
     from jobs.blobs import BlobStore
     from jobs.model import ObjectRef
 
     ref = ObjectRef(bucket=settings.bucket, key="photomend-doctor")
-    console = Console(stderr=True)
     url = BlobStore.connect(settings).presign_put(ref, content_type="image/jpeg", size=1)
     for origin in ApiSettings().page_origins:
         asked = {
@@ -105,32 +131,30 @@ def _advise_on_pages(settings: JobsSettings) -> None:
         }
         try:
             answer = httpx.options(url, headers=asked, timeout=10)
-        except httpx.HTTPError as err:
-            console.print(
-                f"Page: the storage's public address does not answer ({type(err).__name__}); check "
-                "PHOTOMEND_S3_PUBLIC_ENDPOINT_URL",
-                highlight=False,
-                soft_wrap=True,
-            )
-            return
+        except httpx.HTTPError:
+            return  # told of with the presigned URLs
         if answer.is_error or answer.headers.get("access-control-allow-origin") not in {"*", origin}:
-            console.print(
-                f"Page: bucket {settings.bucket} does not let pages of {origin} upload to it, so photos go through the "
-                "API; to change that, allow this origin, PUT and content-type in the bucket's CORS rules",
-                highlight=False, soft_wrap=True,
-            )  # fmt: skip
+            yield checks.warning(
+                "page",
+                f"bucket {settings.bucket} does not let pages of {origin} upload to it, so photos go through the API",
+                "to change that, allow this origin, PUT and content-type in the bucket's CORS rules",
+            )
 
 
-def _examine_objects(console: Console, store: JobStore, settings: JobsSettings, *, repair: bool) -> int:
-    from jobs.blobs import BlobStore
-    from jobs.orphans import orphans
+def _of_devices() -> Iterator[Check]:
+    """Weights and devices of this machine, as worker processes would have them."""
+    from jobs import checks
+    from worker import devices
+    from worker.memory import available_mb
+    from worker.processes import available_cores, plan_processes
+    from worker.selftest import self_test
+    from worker.settings import visible_gpus
 
-    blobs = BlobStore.connect(settings)
-    count = 0
-    with console.status("Looking through the bucket"):
-        for ref in orphans(store, blobs, bucket=settings.bucket):
-            count += 1
-            if repair:
-                blobs.delete([ref])
-            console.print(f"{ref.uri}: no job shows it{'; deleted' if repair else ''}", highlight=False)
-    return count
+    if importlib.util.find_spec("torch") is None:
+        advice = "where workers run: photomend worker --self-test"
+        yield checks.skipped("devices", "torch is not installed here, so no worker runs here", advice)
+        return
+    gpus = devices.visible(visible_gpus(), devices.installed())
+    yield from self_test(
+        plan_processes(gpus=gpus, cpu=1, threads=None, cores=available_cores(), memory_mb=available_mb())
+    )

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from photomend import exits
+
+if TYPE_CHECKING:
+    from worker.processes import Plan
+    from worker.settings import WorkerSettings
 
 
 def worker(
@@ -30,12 +38,25 @@ def worker(
             show_default=False,
         ),
     ] = None,
+    *,
+    self_test: Annotated[
+        bool,
+        typer.Option(
+            "--self-test",
+            help="Take no jobs; try what they would need, and exit: 0 = all works. Weights by hash, a canary picture "
+            "through every engine and precision on each device, the sandbox, Redis, S3.",
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --self-test: print JSON.")] = False,
 ) -> None:
     """Take jobs from the queues and restore their pictures.
 
     The first Ctrl-C or SIGTERM finishes what fits into PHOTOMEND_DRAIN_S and gives the rest back; the second hurries.
 
-    Example: photomend worker --gpus 0,1
+    Examples:
+      photomend worker --gpus 0,1
+
+      photomend worker --gpus all --self-test
     """
     from jobs import logs
     from worker.memory import available_mb
@@ -51,7 +72,30 @@ def worker(
         gpus=chosen, cpu=cpu or 1, threads=threads, cores=available_cores(), memory_mb=available_mb()
     )
     logs.configure(service="worker-supervisor")
+    if self_test:
+        raise typer.Exit(0 if _self_test(plans, settings, as_json=as_json) else exits.FAILED)
     raise typer.Exit(supervise(plans, app="worker.app:app", settings=settings))
+
+
+def _self_test(plans: Sequence[Plan], settings: WorkerSettings, *, as_json: bool) -> bool:
+    """Whether processes of these plans could work."""
+    from jobs import checks
+    from jobs.s3_probe import probe
+    from jobs.store import JobStore
+    from photomend.checklist import show
+    from worker.selftest import self_test
+
+    store = JobStore.connect(settings)
+    try:
+        everything = (
+            checks.of_settings(settings, signs_callbacks=False),
+            checks.of_store(store, settings),
+            probe(settings),
+            self_test(plans),
+        )
+        return show(itertools.chain.from_iterable(everything), as_json=as_json)
+    finally:
+        store.close()
 
 
 def _gpus(device: str, gpus: str | None, cpu: int | None) -> tuple[str, ...]:

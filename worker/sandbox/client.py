@@ -122,13 +122,13 @@ class Sandbox:
         self._was_told: Protections | None = None
         self._is_closed = False
 
-    def start(self) -> None:
-        """Have a zygote run, unless one does.
+    def start(self) -> Protections:
+        """Have a zygote run, unless one does; what the kernel gives it.
 
         Raises:
             DecoderLost: it does not start, or what is required cannot be had.
         """
-        self._living()
+        return self._living().protections
 
     def close(self) -> None:
         """End the zygote and whatever it decodes, for good."""
