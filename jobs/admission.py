@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.backlog import estimated_cost
-from jobs.codec import VERSION, accepted, event_names, job_from_record, spec_to_json
+from jobs.codec import accepted, event_names, form_of, job_from_record, spec_to_json
 from jobs.connection import PREFIX, Scripts, as_record, job_key, translated
 from jobs.errors import DailyQuotaExceeded, IdempotencyMismatch, Overloaded, QuotaExceeded, StoreUnavailable
 from jobs.model import Job, JobId
@@ -132,7 +132,7 @@ class Admission:
             idempotency.fingerprint if idempotency else "",
             self._settings.idempotency_ttl_s,
             self._settings.max_waiting_jobs,
-            VERSION,
+            form_of(job),
             job.replay_of or "",
             self._seal.code("job", job.id, job.tenant, job.priority, spec),
             self._settings.max_unfinished_jobs,

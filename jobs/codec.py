@@ -35,8 +35,12 @@ from jobs.model import (
 from jobs.options import JobOptions
 from jobs.states import JobState
 
-#: The form of record that this code writes, and the newest that it reads.
+#: The newest form of record that this code reads; it writes the oldest that will do.
 VERSION = 1
+
+#: Options that forms after the first brought, with the form. A job that asks for one is written in that form, which
+#: older workers leave to newer ones; all others stay readable for them. Whoever adds an option names it here.
+OPTIONS_SINCE: dict[str, int] = {}
 
 #: Options that a version-1 record leaves out because they have these values. Frozen: a default that changes later must
 #: not change jobs already accepted. A test compares it with ``JobOptions``; where they differ the option is stored.
@@ -103,6 +107,13 @@ def spec_to_json(job: Job) -> str:
         "sheet": job.sheet or None,
     }
     return dump_json({name: value for name, value in spec.items() if value not in (None, {})})
+
+
+def form_of(job: Job) -> int:
+    """The oldest form of record that can say what the submitter asked for."""
+    wanted = job.options.to_mapping()
+    younger = (form for name, form in OPTIONS_SINCE.items() if wanted[name] != OPTIONS_V1[name])
+    return max(younger, default=1)
 
 
 def result_to_json(result: Result) -> str:

@@ -43,6 +43,7 @@ class ClaimRefusal(StrEnum):
     SUSPECT = "suspect"  #: it runs alone; see ``claim_suspect``
     SECLUDED = "secluded"  #: this worker is to run a suspect; the job will be sent elsewhere
     FORGED = "forged"  #: its record is not signed by us; the job has just been given up
+    UNREADABLE = "unreadable"  #: it asks for what only newer workers know; its lease lapses, and it is sent again
     NONE = "none"  #: no suspect waits
     NOT_ALONE = "not_alone"  #: this worker holds other jobs
 

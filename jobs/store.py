@@ -17,6 +17,7 @@ from jobs.backlog import Backlog, Slots, actual_cost, megapixels_of
 from jobs.batches.store import Batches
 from jobs.codec import (
     VERSION,
+    UnreadableRecord,
     dump_json,
     failure_to_json,
     job_from_record,
@@ -533,7 +534,11 @@ class JobStore:
             args = [self._policy, job_id, record["epoch"], failure_to_json(_failure(SpecForged))]
             self._scripts.call("forged", keys=[job_key(job_id)], args=args)
             return ClaimRefusal.FORGED
-        return job_from_record(job_id, record)
+        try:
+            return job_from_record(job_id, record)
+        except UnreadableRecord:
+            # By a newer process that should have said so in its form. The attempt counts, so that it ends some day.
+            return ClaimRefusal.UNREADABLE
 
     def _is_genuine(self, job_id: JobId, record: Mapping[str, str]) -> bool:
         words = (record.get(name, "") for name in ("tenant", "lane", "spec"))

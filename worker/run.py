@@ -149,6 +149,8 @@ def run_suspect(*, place: Workplace) -> Ending:
 def _refused(why: ClaimRefusal) -> Ending:
     if why is ClaimRefusal.FORGED:
         logger.error("job given up, nothing was fetched: its record is not signed with our secret")
+    elif why is ClaimRefusal.UNREADABLE:
+        logger.error("job left to others: it asks for what this version does not know; are all workers of one version?")
     else:
         logger.info("nothing to claim", reason=why.value)
     if why is ClaimRefusal.SECLUDED:

@@ -11,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.codec import (
+    OPTIONS_SINCE,
     OPTIONS_V1,
     VERSION,
     UnreadableRecord,
     dump_json,
     event_names,
     failure_to_json,
+    form_of,
     job_from_record,
     result_from_json,
     result_to_json,
@@ -156,7 +158,17 @@ def test_defaults_are_not_stored_and_are_those_of_the_records_time() -> None:
     assert json.loads(spec_to_json(samples.job())) == {"input": "s3://photos/a.jpg"}
     words = JobOptions().to_mapping()
     assert words == OPTIONS_V1, "a default changed: raise codec.VERSION and keep this table for records of version 1"
+    assert all(1 < form <= VERSION for form in OPTIONS_SINCE.values())
+    assert set(OPTIONS_SINCE) <= set(words)
     assert {type(v) for v in words.values()} <= {type(None), str, float, int, bool, list}
+
+
+def test_a_job_is_written_in_the_oldest_form_that_can_say_what_it_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.codec.OPTIONS_SINCE", {"suffix": 2, "seed": 3})
+    assert form_of(samples.job()) == 1
+    assert form_of(samples.job(options=JobOptions(scale=3.0, strength=0.5))) == 1
+    assert form_of(samples.job(options=JobOptions(suffix="_x"))) == 2
+    assert form_of(samples.job(options=JobOptions(suffix="_x", seed=0))) == 3
 
 
 @pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(JobOptions)])
