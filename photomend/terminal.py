@@ -55,6 +55,14 @@ class Terminal:
         self._say(Text.assemble((sentence, "red"), f" [{code}]"))
 
     @contextmanager
+    def counting(self, what: str) -> Iterator[tuple[Callable[[int], None], Callable[[], None]]]:
+        """A bar: the first function says how many there will be, the second that one more is done."""
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=self._console, transient=True) as progress:
+            task = progress.add_task(what, total=None)
+            yield lambda total: progress.update(task, total=total), lambda: progress.advance(task)
+
+    @contextmanager
     def busy(self, what: str) -> Iterator[None]:
         """A spinner for a step that cannot say how far it is."""
         with self._console.status(f"{what} …"):

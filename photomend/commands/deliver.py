@@ -13,20 +13,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from photomend import exits
+from photomend.commands.bag import PROGRAM, bag, version
 from photomend.commands.local import checked_options, load_networks, refuse
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from jobs.delivery.summary import Summary
     from jobs.options import JobOptions
-    from photomend.delivery.bag import Contents
-    from photomend.delivery.credentials import Credentials
     from photomend.delivery.display import Display
     from photomend.delivery.done import Recipe
     from photomend.delivery.manifest import Entry
@@ -35,9 +32,6 @@ if TYPE_CHECKING:
     from pipeline.codec import Limits
 
 app = typer.Typer(no_args_is_help=True, help="Hand over what `photomend restore --report` made.")
-
-#: As reports and records name the program.
-PROGRAM = "photomend"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,13 +119,13 @@ class _Run:
         from photomend.delivery import report, sheet
 
         options, out, now = self.delivery.mender.options, self.delivery.out, datetime.now(UTC)
-        recipe, version = self.delivery.recipe_of(options), _version()
-        origin = Origin(program=PROGRAM, version=version, made_at=now.isoformat(timespec="seconds"))
+        recipe, release = self.delivery.recipe_of(options), version()
+        origin = Origin(program=PROGRAM, version=release, made_at=now.isoformat(timespec="seconds"))
         heading = Heading(
             title=self.folder.resolve().name,
             source=str(self.folder),
             output=str(out),
-            made_by=f"{PROGRAM} {version}",
+            made_by=f"{PROGRAM} {release}",
             made_at=origin.made_at,
             recipe=recipe.resolved | {"recipe_sha256": recipe.sha256},
             elapsed_s=elapsed_s,
@@ -256,120 +250,4 @@ def _root() -> None:
     """Hand over what `photomend restore --report` made."""
 
 
-@app.command("bag")
-def bag(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The results' folder of `photomend restore --report`")],
-    place: Annotated[Path, typer.Argument(metavar="BAG", help="Where the bag is to be; nothing may be there yet")],
-    *,
-    organization: Annotated[
-        str | None, typer.Option(help="Who hands it over: --organization 'City Archive'", show_default=False)
-    ] = None,
-    contact: Annotated[
-        str | None, typer.Option(help="Whom to ask: --contact 'A. Archivist'", show_default=False)
-    ] = None,
-    identifier: Annotated[
-        str | None, typer.Option(help="Yours for the delivery: --identifier 2026-117", show_default=False)
-    ] = None,
-    description: Annotated[str | None, typer.Option(help="What it holds", show_default=False)] = None,
-    copies: Annotated[
-        bool, typer.Option("--copy", help="Copy the files; without it they are hard links to OUT's where possible")
-    ] = False,
-    incomplete: Annotated[
-        bool, typer.Option("--incomplete", help="Even though lines of the manifest were not worked on")
-    ] = False,
-    certificate: Annotated[
-        Path | None,
-        typer.Option("--c2pa-cert", help="Sign content credentials: PEM chain, the signer's first", show_default=False),
-    ] = None,
-    key: Annotated[Path | None, typer.Option("--c2pa-key", help="Its PEM key", show_default=False)] = None,
-    sources: Annotated[
-        Path | None,
-        typer.Option(help="The folder that was restored: the credentials are made of it, too", show_default=False),
-    ] = None,
-) -> None:
-    """Make a BagIt bag of a finished folder: results, records, report, PREMIS; verified by reading it back.
-
-    What goes in is held against the checksums of the report, and everything is read once
-    more when the bag is made. Lines that failed are in the report in the bag.
-
-    Examples:
-      photomend deliver bag mended/ bag-2026-117/
-
-      photomend deliver bag mended/ /mnt/transfer/bag/ --organization "City Archive" --identifier 2026-117
-
-      photomend deliver bag mended/ bag/ --c2pa-cert chain.pem --c2pa-key key.pem --sources scans/
-    """
-    from jobs.delivery.errors import DeliveryError
-    from photomend.delivery import report
-    from photomend.delivery.bag import Packing
-    from photomend.files import FileRefused
-    from photomend.terminal import Terminal
-
-    terminal = Terminal()
-    said = {
-        "Source-Organization": organization,
-        "Contact-Name": contact,
-        "External-Identifier": identifier,
-        "External-Description": description,
-    }
-    packing = Packing(
-        out=out,
-        place=place,
-        info={name: " ".join(value.split()) for name, value in said.items() if value},
-        program=PROGRAM,
-        version=_version(),
-        copies=copies,
-        incomplete=incomplete,
-    )
-    try:
-        packing.sign = _credentials(certificate, key, sources, out)
-        with terminal.busy("packing and verifying"):
-            contents = packing()
-    except FileNotFoundError as error:
-        if error.filename != str(out / report.FOLDER / report.JSON_LINES):
-            raise
-        terminal.fail(f"There is no report in {out}; make it by `photomend restore … -o {out} --report`.", "no_report")
-        raise typer.Exit(exits.FAILED) from error
-    except FileRefused as error:
-        raise refuse(terminal, error) from error
-    except DeliveryError as error:
-        terminal.fail(f"{error.public} {error}.", error.code)
-        raise typer.Exit(exits.FAILED) from error
-    _tell(terminal.console, place, contents)
-
-
-def _credentials(certificate: Path | None, key: Path | None, sources: Path | None, out: Path) -> Credentials | None:
-    """Who signs, if anybody does.
-
-    Raises:
-        typer.BadParameter: half of it was said.
-        FileRefused, NotInstalled: it cannot be done.
-    """
-    if certificate is None and key is None:
-        return None
-    if certificate is None or key is None or sources is None:
-        raise typer.BadParameter("to sign, give --c2pa-cert, --c2pa-key and --sources")
-    from photomend.delivery.credentials import Credentials
-
-    return Credentials.read(certificate, key, sources=sources, out=out, program=PROGRAM, version=_version())
-
-
-def _tell(console: Console, place: Path, contents: Contents) -> None:
-    from rich.text import Text
-
-    console.print(
-        Text(f"{contents.files:,} files, {contents.bytes:,} bytes, verified: {place}", style="bold"), soft_wrap=True
-    )
-    if contents.signed:
-        console.print(Text(f"  {contents.signed:,} pictures carry content credentials, read back"), soft_wrap=True)
-    told = ", ".join(f"{count:,} {status}" for status, count in contents.statuses.items() if count)
-    console.print(Text(f"  lines of the manifest: {told}"), soft_wrap=True)
-
-
-def _version() -> str:
-    from importlib import metadata
-
-    try:
-        return metadata.version(PROGRAM)
-    except metadata.PackageNotFoundError:
-        return "source"
+app.command("bag")(bag)

@@ -61,7 +61,7 @@ class Credentials:
         Raises:
             NotDelivered: it cannot be signed, its source is not the report's, or what was written is not valid.
         """
-        c2pa, source = _c2pa(), self.sources / row.source
+        c2pa, source = _c2pa(), self.sources / row.source.removeprefix("s3://")
         if not source.is_file() or sha256_of(source) != row.source_sha256:
             raise NotDelivered(f"the source {source} is missing or not the one of the report; name its folder")
         try:

@@ -90,6 +90,17 @@ def test_a_dry_run_says_what_it_would_come_to_and_does_nothing(served: Served) -
     assert (served.world.runs, list(served.world.blobs.list("mended", prefix=""))) == ([], [])
 
 
+def test_a_bag_is_made_of_a_batch_by_its_id(served: Served, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("jobs.blobs.BlobStore.connect", lambda _settings: served.world.blobs)
+    served.world.scan("in/a.tif")
+    batch = served.run("submit", "s3://scans/in/", "-o", "s3://mended/x/", "--watch").stdout.strip()
+    made = CliRunner().invoke(app, ["deliver", "bag", batch, str(tmp_path / "bag"), "--url", served.url])
+    assert made.exit_code == 0, made.output
+    assert (tmp_path / "bag" / "data" / "x" / "a.tif").is_file()
+    other = CliRunner().invoke(app, ["deliver", "bag", "batch_" + "0" * 32, str(tmp_path / "b2"), "--url", served.url])
+    assert (other.exit_code, "batch_not_found" in other.output) == (1, True)
+
+
 def test_a_manifest_is_told_from_a_folder_by_its_name(served: Served) -> None:
     served.world.scan("a.tif")
     told = served.world.manifest(["scans,a.tif"])
