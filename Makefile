@@ -19,6 +19,10 @@ EXAMPLES := 100
 # Of `make bench`: names, separated by commas; none = all.
 ROWS :=
 
+# Of `make batch-kills`: SIGKILLs to each kind of process, and files of each kind that must fail.
+STRIKES := 3
+BAD := 4
+
 # Of `make batch-million`: how many items, and how often the runner is killed.
 ITEMS := 1000000
 KILLS := 5
@@ -61,6 +65,9 @@ load: $(FOR_DEV)  ## how fast one API process takes jobs, beside an endpoint tha
 
 batch-million: $(FOR_DEV)  ## a batch of a million items that touch no object: Redis' memory, pace, kill and resume. ITEMS=n KILLS=n
 	@$(PY) -m tests.bench.batch_million --items $(ITEMS) --kills $(KILLS) $(ARGS)
+
+batch-kills: $(FOR_DEV)  ## a batch of every photo and of broken files while worker, API, keeper and Redis are killed. STRIKES=n BAD=n
+	@$(PY) -m tests.faults.batch_kills --kills $(STRIKES) --bad $(BAD) $(ARGS)
 
 fleet: $(FOR_DEV)  ## 1 to 1,000 GPUs in virtual time on the real store and keepers: build/fleet/latest.json; SEED=n
 	@$(PY) -m tests.bench.fleet --seed $(SEED) $(ARGS)
@@ -118,5 +125,5 @@ $(FOR_FUZZ): $(INPUTS)
 	@deploy/bootstrap.sh api,worker,local,dev,fuzz
 	@touch $@ $(FOR_DEV) $(FOR_USE)
 
-.PHONY: help demo up test unit fuzz costs bench bench-full bench-readme memory storm storm-full contract contract-accept load batch-million fleet scaling mutants check gallery readme \
+.PHONY: help demo up test unit fuzz costs bench bench-full bench-readme memory storm storm-full contract contract-accept load batch-million batch-kills fleet scaling mutants check gallery readme \
 	constraints clean

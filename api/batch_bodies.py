@@ -311,7 +311,22 @@ class ItemsQuery(BaseModel):
 class ItemView(BaseModel):
     """One line of the manifest: its row of the report, or the job that works on it."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {
+                    "number": 17,
+                    "source": "s3://photos/1923/017.tif",
+                    "status": "succeeded",
+                    "review": [{"face": "g5k2p", "code": "identity", "reason": "its similarity is 0.41"}],
+                    "decisions": [
+                        {"decision": "rejected", "at": "2026-01-31T12:00:00.000Z", "by": "Mia", "note": "not her"}
+                    ],
+                }
+            ]
+        },
+    )
 
     number: int = Field(description="Of the line, from 1")
     source: str

@@ -299,10 +299,11 @@ def _with_decisions(service: Service, batch: Batch, items: Sequence[int]) -> Ite
 
 
 def _evidence(service: Service, batch: Batch, row: Row) -> dict[str, Any]:
-    """Faces and options of an item, from its provenance file where one was made and is still there."""
+    """Faces, options and size (px) of a result, from its provenance file where there is one."""
     try:
         ref = _output(batch, row, "provenance")
         told = json.loads(service.blobs.get(ref, max_bytes=_MAX_PROVENANCE))
-        return {"faces": list(told["faces"]), "options": dict(told["options"])}
+        size = {"width": int(told["output"]["width"]), "height": int(told["output"]["height"])}
+        return {"faces": list(told["faces"]), "options": dict(told["options"]), "size": size}
     except (Problem, ObjectError, KeyError, TypeError, ValueError):
-        return {"faces": None, "options": None}
+        return {"faces": None, "options": None, "size": None}

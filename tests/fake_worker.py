@@ -1,8 +1,8 @@
 """A Celery app for tests: everything real but the networks, whose place a restorer without torch takes.
 
-``options.seed`` says how long it works (milliseconds); ``tests/poison.py`` has pictures that do harm. What it does is
-noted in a file, out of band, so that a test can count runs whatever the records say. This module is for tests only; no
-setting of the product leads here.
+``options.seed`` says how long it works (milliseconds), else ``TEST_WORK_MS``; ``tests/poison.py`` has pictures that do
+harm. What it does is noted in a file, out of band, so that a test can count runs whatever the records say. This module
+is for tests only; no setting of the product leads here.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from worker.settings import WorkerSettings
 
 STEPS = 20
 _HISTORY = Path(os.environ["TEST_HISTORY"])
+_WORK_MS = int(os.environ.get("TEST_WORK_MS", "0"))
 
 
 class SlowResize:
@@ -48,13 +49,12 @@ class SlowResize:
         compute: Compute = compute_here,
     ) -> Restoration:
         began = note("began", seed=options.seed)
+        step_s = (options.seed or _WORK_MS) / 1000 / STEPS
         compute(lambda: poison.act(picture.width), stage=Stage.RESTORE, megapixels=512 * 512 / 1e6)
         for step in range(STEPS):
             if on_progress:
                 on_progress(Stage.RESTORE, step / STEPS)
-            compute(
-                lambda: time.sleep((options.seed or 0) / 1000 / STEPS), stage=Stage.RESTORE, megapixels=512 * 512 / 1e6
-            )
+            compute(lambda: time.sleep(step_s), stage=Stage.RESTORE, megapixels=512 * 512 / 1e6)
         height, width = (round(side * options.scale) for side in (picture.height, picture.width))
         note("ended")
         return Restoration(

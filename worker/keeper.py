@@ -125,7 +125,15 @@ def _batch_runner(settings: KeeperSettings, store: JobStore, blobs: BlobStore) -
     )
     # Of this process alone: a batch is not taken for one's own after a restart.
     name = f"{os.uname().nodename}:{os.getpid()}:{secrets.token_hex(4)}"
-    return BatchRunner(store, blobs, place, name=name, window=settings.batch_window, max_pixels=settings.max_pixels)
+    return BatchRunner(
+        store,
+        blobs,
+        place,
+        name=name,
+        window=settings.batch_window,
+        max_pixels=settings.max_pixels,
+        lease_s=settings.batch_lease_s,
+    )
 
 
 def _callback_sender(settings: KeeperSettings, store: JobStore) -> CallbackSender | None:

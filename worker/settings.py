@@ -164,6 +164,9 @@ class KeeperSettings(JobsSettings):
     )
     sweep_every_s: float = Field(default=1.0, gt=0, description="How often lapsed leases and deadlines are looked for")
     batch_every_s: float = Field(default=0.25, gt=0, description="How often batches are looked after")
+    batch_lease_s: float = Field(
+        default=60.0, gt=0, description="How long a batch waits for its keeper that fell silent before another takes it"
+    )
     batch_window: int = Field(
         default=256,
         ge=1,

@@ -2,12 +2,15 @@
 
 import { ApiError, json, key, setKey, whenWaiting } from "./api.js";
 import { by, el, say } from "./dom.js";
+import * as batch from "./batch.js";
+import * as batches from "./batches.js";
 import * as fleet from "./fleet.js";
 import * as gallery from "./gallery.js";
 import * as jobs from "./jobs.js";
 import { changed, show, shownId } from "./job.js";
 import { complain, notice, waiting, whenKeyIsNeeded, withdraw, withdrawAll } from "./notices.js";
 import * as options from "./options.js";
+import * as queue from "./queue.js";
 import { nameField, reviewer } from "./review.js";
 import { submit } from "./upload.js";
 
@@ -15,12 +18,20 @@ import { submit } from "./upload.js";
 let schemas = {};
 let uploading = 0;
 
+/** What the page shows one of at a time. */
+const VIEWS = ["home", "job", "batches", "batch", "queue"];
+
+/** @param {string} [shown] none = something else is there instead */
+const only = (shown) => VIEWS.forEach((view) => (by(view).hidden = view !== shown));
+
 /** @param {string} [why] the key that was there did not do */
 function signIn(why = "") {
   setKey("");
   jobs.forget();
   withdrawAll();
-  for (const id of ["home", "job", "sign-out", "trouble"]) by(id).hidden = true;
+  batch.leave();
+  only();
+  for (const id of ["sign-out", "trouble"]) by(id).hidden = true;
   by("jobs").replaceChildren();
   by("sign-in").hidden = false;
   by("sign-in-error").textContent = why;
@@ -51,7 +62,7 @@ function refused(err) {
   if (status === 401) return complain(err);
   // A key that may not look is none for this page.
   if (code === "missing_scope") return signIn(`${title}. ${detail}`);
-  by("home").hidden = by("job").hidden = true;
+  only();
   by("trouble").hidden = false;
   by("trouble-title").textContent = title;
   by("trouble-words").textContent = detail;
@@ -92,13 +103,27 @@ async function upload({ file, item, sent }, wishes, isOnly) {
 }
 
 async function route() {
+  batch.leave();
+  const [, view, batchId] = /^#(batches|batch|review)(?:\/(batch_[0-9a-f]{32}))?$/.exec(location.hash) ?? [];
+  if (view) return deliveries(batchId, view === "review");
   const id = shownId(), job = id && (await json(`/v1/jobs/${id}`).catch(notThere));
-  by("home").hidden = Boolean(job);
-  by("job").hidden = !job;
+  only(job ? "job" : "home");
   document.title = "photomend";
   if (job) return show(jobs.put(job));
   by("reviewer-name").value = reviewer();
   return gallery.load();
+}
+
+/** The list of batches, one of them, or what is to be looked at of one. */
+async function deliveries(id, isReview) {
+  const found = id && (await json(`/v1/batches/${id}`).catch(notThere));
+  if (!found) {
+    only("batches");
+    document.title = "Batches · photomend";
+    return batches.load();
+  }
+  only(isReview ? "queue" : "batch");
+  return isReview ? queue.show(found) : batch.show(found);
 }
 
 /** An address of a photo that is gone, or somebody else's, leads to the photos that are there. */

@@ -17,6 +17,12 @@ export function el(tag, words = {}, ...inside) {
   return made;
 }
 
+/**
+ * The service's sentences: what stands between backticks is a command or a name.
+ * @param {string} text @returns {(Node | string)[]}
+ */
+export const sentence = (text) => text.split(/`([^`]+)`/).map((part, index) => (index % 2 ? el("code", {}, part) : part));
+
 /** @param {string} id @returns {any} */
 export const by = (id) => document.getElementById(id);
 

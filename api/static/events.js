@@ -23,17 +23,17 @@ export function parser() {
 }
 
 /**
- * Follows a job to its end; a connection that breaks is taken up where it was.
- * @param {string} id
+ * Follows a job or a batch to its end; a connection that breaks is taken up where it was.
+ * @param {string} path of what is followed
  * @param {{onProgress: (progress: any) => void, onBreak: () => void, signal: AbortSignal}} how
- * @returns {Promise<any>} the job at its end
+ * @returns {Promise<any>} it at its end
  */
-export async function follow(id, { onProgress, onBreak, signal }) {
+export async function follow(path, { onProgress, onBreak, signal }) {
   const seen = { id: "" };
   for (let pause = 500; ; pause = Math.min(pause * 2, 15000)) {
     signal.throwIfAborted();
     try {
-      const ended = await listen(id, seen, signal, (event) => {
+      const ended = await listen(path, seen, signal, (event) => {
         pause = 500;
         onProgress(event);
       });
@@ -47,11 +47,11 @@ export async function follow(id, { onProgress, onBreak, signal }) {
   }
 }
 
-/** One connection. @returns {Promise<any>} the job if it has ended; null where the stream was ended before */
-async function listen(id, seen, signal, onProgress) {
+/** One connection. @returns {Promise<any>} what is followed if it has ended; null where the stream was ended before */
+async function listen(path, seen, signal, onProgress) {
   const headers = seen.id ? { "Last-Event-ID": seen.id } : {};
-  const answer = await call(`/v1/jobs/${id}/events`, { headers, signal, cache: "no-store" });
-  if (answer.status === 204) return json(`/v1/jobs/${id}`);
+  const answer = await call(`${path}/events`, { headers, signal, cache: "no-store" });
+  if (answer.status === 204) return json(path);
   const parse = parser(), words = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   for (let part = await words.read(); !part.done; part = await words.read()) {
     for (const event of parse(part.value)) {

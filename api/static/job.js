@@ -1,7 +1,7 @@
 /** One photo: how far it is, or before and after with all there is to know and to do about it. */
 
 import { json, place } from "./api.js";
-import { by, el, say } from "./dom.js";
+import { by, el, say, sentence } from "./dom.js";
 import * as faces from "./faces.js";
 import { add, badge, bar, renew } from "./gallery.js";
 import { isRunning, local, nameOf, put } from "./jobs.js";
@@ -9,7 +9,7 @@ import { complain } from "./notices.js";
 import * as options from "./options.js";
 import * as review from "./review.js";
 import { isShown } from "./upload.js";
-import { Viewer } from "./viewer.js";
+import { opened, Viewer } from "./viewer.js";
 
 const PARTS = { image: "Restored photo", mask: "Mask of what changed", comparison: "Before and after", provenance: "Provenance record" };
 const viewer = new Viewer(by("stage"), by("tools"));
@@ -74,7 +74,7 @@ function about(job, shown, scale) {
   return [
     section(`Faces (${job.faces.length})`, faces.list(job.faces, shown, scale)),
     section("Downloads", el("ul", { className: "list", id: "downloads" }, ...job.output.parts.map((part) => el("li", {}, download(job, part))))),
-    job.warnings.length ? section("Good to know", el("ul", { className: "soft" }, ...job.warnings.map((one) => el("li", {}, one.detail)))) : "",
+    job.warnings.length ? section("Good to know", el("ul", { className: "soft" }, ...job.warnings.map((one) => el("li", {}, ...sentence(one.detail))))) : "",
     section("How it was made", el("p", { className: "soft" }, made.filter(Boolean).join(", ")), job.replay_of ? el("a", { href: `#job/${job.replay_of}` }, "The attempt before") : null),
   ];
 }
@@ -84,7 +84,7 @@ function unfinished(job, mine) {
   const words = { canceled: ["Canceled", "It was stopped before it was done. The original is as it was."], expired: ["Its files have been removed", "They are kept for a while only. Send the photo again if you need it."] }[job.status] ?? [job.error.title, job.error.detail === job.error.title ? "" : job.error.detail];
   const button = el("button", { type: "button", id: "try-again", onclick: () => review.again(job.id).then((again) => open(again, job), complain) }, "Try again");
   by("waiting").replaceChildren(el("div", { className: "outcome" },
-    el("h2", job.error ? { className: "error" } : {}, words[0]), words[1] ? el("p", {}, words[1]) : null, job.error ? el("p", {}, el("code", { className: "soft" }, job.error.code)) : null,
+    el("h2", job.error ? { className: "error" } : {}, words[0]), words[1] ? el("p", {}, ...sentence(words[1])) : null, job.error ? el("p", {}, el("code", { className: "soft" }, job.error.code)) : null,
     el("div", { className: "pair" }, job.status === "expired" ? null : button, el("a", { className: "button", href: "#" }, "Choose another photo"))));
 }
 
@@ -109,12 +109,7 @@ export function changed(job) {
 async function pictures(job) {
   const part = (name) => job.output.parts.find((one) => one.part === name);
   const url = async (name) => (part(name) || name === "input" ? place(job.id, name).then((found) => found.url, () => null) : null);
-  const opens = (address) => address && new Promise((done) => {
-    const probe = new Image();
-    probe.onload = () => done(address);
-    probe.onerror = () => done(null);
-    probe.src = address;
-  });
+  const opens = async (address) => (await opened(address))?.src ?? null;
   const image = part("image");
   if (!image && job.kind === "detect") return { before: await opens((await preview(job)) ?? ""), after: null, mask: null, comparison: null, words: "Faces were looked for; nothing was changed." };
   const [mask, after] = await Promise.all([url("mask"), image && isShown(image.content_type) ? url("image").then(opens) : null]);

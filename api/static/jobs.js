@@ -71,7 +71,7 @@ function watch(id) {
   followed.add(id);
   const { signal } = stop;
   const news = (more) => tell(put({ id, status: known.get(id).status, ...more }), "moved");
-  follow(id, { signal, onProgress: (event) => news({ ...event, isCut: false }), onBreak: () => news({ isCut: true }) }).then(
+  follow(`/v1/jobs/${id}`, { signal, onProgress: (event) => news({ ...event, isCut: false }), onBreak: () => news({ isCut: true }) }).then(
     (ended) => {
       followed.delete(id);
       if (!signal.aborted) tell(put({ ...ended, isCut: false }), "ended");

@@ -1,7 +1,7 @@
 /** What the person must know: what was refused and why, and what is being waited for. */
 
 import { ApiError, key } from "./api.js";
-import { by, el, say } from "./dom.js";
+import { by, el, say, sentence } from "./dom.js";
 
 /** @type {(why: string) => void} */
 let askForKey = () => {};
@@ -26,7 +26,7 @@ export function complain(err, what = "") {
 /** @param {string} title @param {string} detail @param {string} code names it @param {"bad" | "calm"} [tone] */
 export function notice(title, detail, code, tone = "bad") {
   withdraw(code);
-  const box = el("div", { className: `notice ${tone}` }, el("p", {}, el("strong", {}, title), ` ${detail} `, tone === "bad" ? el("code", { className: "soft" }, code) : null),
+  const box = el("div", { className: `notice ${tone}` }, el("p", {}, el("strong", {}, title), " ", ...sentence(detail), " ", tone === "bad" ? el("code", { className: "soft" }, code) : null),
     el("button", { type: "button", className: "close", "aria-label": "Dismiss", onclick: () => box.remove() }, "×"));
   box.dataset.code = code;
   by("notices").append(box);

@@ -26,7 +26,7 @@ export async function redo(id, strength) {
 export const again = (id, options = {}) => post(`/v1/jobs/${id}/redo`, { options }, { "Idempotency-Key": newKey() });
 
 /** @param {{decision: string, at: string, by: string, note: string}} review @returns {string} */
-const words = ({ decision, at, by, note }) =>
+export const words = ({ decision, at, by, note }) =>
   `${decision === "accepted" ? "Accepted" : "Rejected"}${by ? ` by ${by}` : ""}, ${new Date(at).toLocaleString([], { dateStyle: "medium", timeStyle: "short" })}${note ? `: ${note}` : ""}`;
 
 /**

@@ -23,6 +23,15 @@ export function halves(w, h) {
   return { width, height, bar: Math.max(28, Math.round(0.06 * Math.min(width, height))), gap: Math.max(2, Math.round(0.01 * width)) };
 }
 
+/** @param {string | null | undefined} address @returns {Promise<HTMLImageElement | null>} the picture, if this browser can show it */
+export const opened = (address) => new Promise((done) => {
+  if (!address) return done(null);
+  const picture = new Image();
+  picture.onload = () => done(picture);
+  picture.onerror = () => done(null);
+  picture.src = address;
+});
+
 export class Viewer {
   /** @param {HTMLElement} stage @param {HTMLElement} tools */
   constructor(stage, tools) {

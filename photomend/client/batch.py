@@ -10,6 +10,8 @@ _ENDED = frozenset({"succeeded", "failed", "canceled"})
 
 Change = Literal["pause", "resume", "cancel", "retry-failed"]
 ReportFile = Literal["csv", "jsonl", "html", "checksums", "premis", "manifest"]
+Decision = Literal["accepted", "rejected"]
+Decided = Literal["pending", "accepted", "rejected", "all"]
 ItemStatus = Literal["in_flight", "succeeded", "skipped", "failed", "canceled"]
 
 

@@ -206,9 +206,31 @@ class Calls:
             query["cursor"] = page["next_cursor"]
 
     def batch_items(self, batch_id: str, *, status: str, limit: int) -> Steps[None]:
-        query: dict[str, Any] = {"status": status, "limit": limit}
+        yield from self._items(f"/v1/batches/{batch_id}/items", {"status": status, "limit": limit})
+
+    def review_queue(self, batch_id: str, *, decision: str, limit: int) -> Steps[None]:
+        yield from self._items(f"/v1/batches/{batch_id}/review", {"decision": decision, "limit": limit})
+
+    def review_sheet(self, batch_id: str, *, decision: str) -> Steps[str]:
+        answer = yield from self.call("GET", f"/v1/batches/{batch_id}/review.csv", params={"decision": decision})
+        return answer.text
+
+    def decide_item(self, batch_id: str, number: int, words: Mapping[str, str]) -> Steps[dict[str, Any]]:
+        path = f"/v1/batches/{batch_id}/items/{number}/review"
+        found: dict[str, Any] = (yield from self.call("POST", path, json=dict(words))).json()
+        return found
+
+    def redo_items(
+        self, batch_id: str, items: Sequence[Mapping[str, Any]], *, by: str, idempotency_key: str | None
+    ) -> Steps[Batch]:
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        words = {"items": [dict(one) for one in items], "by": by}
+        answer = yield from self.call("POST", f"/v1/batches/{batch_id}/redo", json=words, headers=headers)
+        return Batch.from_json(answer.json())
+
+    def _items(self, path: str, query: dict[str, Any]) -> Steps[None]:
         while True:
-            page = (yield from self.call("GET", f"/v1/batches/{batch_id}/items", params=query)).json()
+            page = (yield from self.call("GET", path, params=query)).json()
             for said in page["items"]:
                 yield Tell(said)
             if page["next_cursor"] is None:

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import httpx
 
-from photomend.client.batch import Batch, Change, ItemStatus, ReportFile
+from photomend.client.batch import Batch, Change, Decided, Decision, ItemStatus, ReportFile
 from photomend.client.calls import Calls, Kind, OnProgress, list_query, wishes_of
 from photomend.client.effects import Call, Effect, Fetch, Listen, NextLine, Put, Sleep, Steps, T, Tell
 from photomend.client.files import CHUNK_BYTES, OnUpload, chunks, written_whole
@@ -255,6 +255,55 @@ class Client:
     ) -> Iterator[Mapping[str, Any]]:
         """Items of one kind, in the manifest's order, page by page as they are asked for."""
         return self._told(self._calls.batch_items(batch_id, status=status, limit=limit))
+
+    def review_queue(
+        self, batch_id: str, *, decision: Decided = "pending", limit: int = 200
+    ) -> Iterator[Mapping[str, Any]]:
+        """Items that a person should look at, with what was decided, page by page as they are asked for."""
+        return self._told(self._calls.review_queue(batch_id, decision=decision, limit=limit))
+
+    def review_sheet(self, batch_id: str, *, decision: Decided = "all") -> str:
+        """The same as the text of a CSV file, with columns for decisions.
+
+        Raises:
+            ProblemError: ``batch_not_found``, or the service is in trouble.
+            Unreachable: no answer.
+        """
+        return self._done(self._calls.review_sheet(batch_id, decision=decision))
+
+    def decide_item(
+        self, batch_id: str, number: int, decision: Decision, *, by: str = "", note: str = ""
+    ) -> Mapping[str, Any]:
+        """Write down what a person decided about a result; its row with all decisions.
+
+        Raises:
+            ProblemError: ``item_not_found``, or ``illegal_state``: it has no result.
+            Unreachable: no answer.
+        """
+        words = {"decision": decision, "by": by, "note": note}
+        return self._done(self._calls.decide_item(batch_id, number, words))
+
+    def redo_items(
+        self,
+        batch_id: str,
+        items: Sequence[Mapping[str, Any]],
+        *,
+        by: str = "",
+        idempotency_key: str | None = None,
+    ) -> Batch:
+        """Make results once more in another way: a new batch, whose results are versions beside those that are there.
+
+        Args:
+            batch_id: whose results.
+            items: of each ``number`` (of the manifest's line, from 1) and ``options`` in place of its own.
+            by: who decided; the older versions are marked as rejected.
+            idempotency_key: the same one again is the same batch.
+
+        Raises:
+            ProblemError: ``item_not_found``, ``illegal_state``, ``invalid_option``.
+            Unreachable: no answer.
+        """
+        return self._done(self._calls.redo_items(batch_id, items, by=by, idempotency_key=idempotency_key))
 
     def download_report(self, batch_id: str, *, to: str | Path, file: ReportFile = "csv") -> Path:
         """Fetch the completion report into the file ``to``; it appears whole or not at all.

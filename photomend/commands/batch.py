@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from photomend import exits
-from photomend.commands import flags
+from photomend.commands import batch_review, flags
 from photomend.commands.estimate import estimate_view, progress_line
 from photomend.commands.submit import Key, Url, connected, pairs, say, value
 
@@ -30,6 +30,9 @@ _FORMATS = {".csv": "csv", ".jsonl": "jsonl", "manifest.json": "inventory"}
 _LOOK_EVERY_S = 1.0
 
 BatchId = Annotated[str, typer.Argument(metavar="BATCH", help="The batch's id, batch_…", show_default=False)]
+app.command("review")(batch_review.review)
+app.command("redo")(batch_review.redo)
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON on standard output")]
 
 

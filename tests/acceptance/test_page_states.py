@@ -497,7 +497,7 @@ def test_whoever_has_only_a_keyboard_comes_everywhere_and_out_again(api, chromiu
         page.get_by_role("link", name="Open portrait.jpg").wait_for()
         page.reload()
         page.get_by_role("link", name="Open portrait.jpg").wait_for()
-        assert tabbed(page)[:5] == ["Skip to the content", "photomend", "API", "sign-out", "files"]
+        assert tabbed(page)[:6] == ["Skip to the content", "photomend", "to-batches", "API", "sign-out", "files"]
         page.get_by_role("link", name="Open portrait.jpg").click()
         until_shown(page)
         page.reload()

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
+from jobs.batches.model import BatchId
 from jobs.settings import JobsSettings
 from photomend.cli import app
 from photomend.client import Batch, Client
@@ -158,3 +159,34 @@ def test_every_command_has_an_example(command: str) -> None:
     said = CliRunner().invoke(app, ["batch", command, "--help"], env={"COLUMNS": "200"})
     assert said.exit_code == 0
     assert f"photomend batch {command}" in said.output
+
+
+def test_flagged_results_are_reviewed_by_a_sheet_and_made_once_more(served: Served, tmp_path: Path) -> None:
+    for key in ("in/a.tif", "in/b-odd.tif"):
+        served.world.scan(key)
+    batch = served.run("submit", "s3://scans/in/", "-o", "s3://mended/x/", "--watch").stdout.strip()
+    (flagged,) = served.run("review", batch).stdout.splitlines()
+    assert json.loads(flagged)["number"] == 2
+    sheet = tmp_path / "review.csv"
+    assert served.run("review", batch, "--csv", str(sheet)).exit_code == 0
+    cells = sheet.read_text(encoding="utf-8").splitlines()
+    decided = cells[1].removesuffix('"","","",""') + '"Rejected ","","not hers",""'
+    sheet.write_text(f"{cells[0]}\n{decided}\n", encoding="utf-8")
+    assert (
+        "1 decisions written down, 0 were known"
+        in served.run("review", batch, "--apply", str(sheet), "--by", "Mia").stderr
+    )
+    assert (
+        "0 decisions written down, 1 were known"
+        in served.run("review", batch, "--apply", str(sheet), "--by", "Mia").stderr
+    )
+    assert served.run("review", batch).stdout == ""
+    (said,) = json.loads(served.run("review", batch, "--decision", "rejected").stdout)["decisions"]
+    assert (said["by"], said["note"]) == ("Mia", "not hers")
+    sheet.write_text('"number","decision"\n"2","perhaps"\n')
+    refused = served.run("review", batch, "--apply", str(sheet))
+    assert (refused.exit_code, "line 2" in refused.stderr) == (1, True)
+    again = served.run("redo", batch, "2", "--strength", "0.5", "--by", "Mia")
+    assert again.exit_code == 0, again.output
+    assert served.run("watch", again.stdout.strip()).exit_code == 0
+    assert served.world.report(BatchId(again.stdout.strip()))[0]["outputs"][0]["key"] == "x/b-odd-v2.tif"
