@@ -10,6 +10,7 @@ import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import structlog
@@ -29,6 +30,7 @@ from worker.feeder import LOCK_SHARE, Feeder, Rounds
 from worker.loops import repeat
 from worker.settings import KeeperSettings
 from worker.sweeper import Sweeper
+from worker.vitals import BEAT_S, Vitals
 
 logger = structlog.get_logger(__name__)
 
@@ -55,9 +57,11 @@ class Chore:
 class Keeper:
     """Runs its chores, each in a thread of its own, until told to stop."""
 
-    def __init__(self, locks: Locks, chores: tuple[Chore, ...]) -> None:
+    def __init__(self, locks: Locks, chores: tuple[Chore, ...], *, alive_file: Path | None = None) -> None:
+        """``alive_file`` is written every few seconds while all chores turn."""
         self._locks = locks
         self._chores = chores
+        self._vitals = Vitals((chore.name for chore in chores), alive_file)
 
     def run(self, stop: threading.Event) -> None:
         """Work until ``stop`` is set."""
@@ -68,13 +72,16 @@ class Keeper:
         for thread in threads:
             thread.start()
         logger.info("keeper works", chores=[chore.name for chore in self._chores])
-        stop.wait()
+        self._vitals.beat()
+        while not stop.wait(BEAT_S):
+            self._vitals.beat()
         for thread in threads:
             thread.join(STOP_S)
         logger.info("keeper stopped")
 
     def _repeat(self, chore: Chore, stop: threading.Event) -> None:
         def step() -> None:
+            self._vitals.turned(chore.name)
             if not chore.is_shared or self._locks.lock(chore.name, ttl_s=chore.every_s * LOCK_SHARE):
                 chore.step()
 
@@ -109,7 +116,7 @@ def run(settings: KeeperSettings, stop: threading.Event) -> None:
         # Each delivery is leased by itself, so all keepers send.
         chores.append(Chore(name="callbacks", every_s=settings.callback_every_s, step=sender.step, is_shared=False))
     try:
-        Keeper(store, tuple(chores)).run(stop)
+        Keeper(store, tuple(chores), alive_file=settings.alive_path).run(stop)
     finally:
         batches.close()
         if sender is not None:

@@ -150,6 +150,11 @@ class WorkerSettings(JobsSettings):
 class KeeperSettings(JobsSettings):
     """Settings of the keeper: feeder, sweeper, callback sender and batch runner."""
 
+    alive_path: Path | None = Field(
+        default=None,
+        description="File that the keeper writes every 5 seconds while all of its loops turn, for"
+        " `photomend keeper --check`",
+    )
     feed_every_s: float = Field(
         default=0.1,
         gt=0,

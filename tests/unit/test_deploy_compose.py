@@ -22,6 +22,7 @@ from photomend.stack.ports import free_ports
 from photomend.stack.process import Child
 from photomend.stack.redis import find_binary
 from tests.tools import tool
+from tests.unit.test_deployment import check_command
 from worker.settings import WorkerSettings
 
 ROOT = Path(__file__).parents[2]
@@ -96,6 +97,15 @@ def test_what_prometheus_asks_answers_there(everything):
     assert "-metricsPort=9327" in everything["services"]["seaweedfs"]["command"]
     (source,) = yaml.safe_load((DEPLOY / "observability" / "grafana" / "datasources.yml").read_text())["datasources"]
     assert source["url"] == "http://prometheus:9090"
+
+
+def test_a_keeper_is_asked_by_its_own_check_whether_it_lives(everything):
+    keeper = everything["services"]["keeper"]
+    word, *check = keeper["healthcheck"]["test"]
+    assert word == "CMD"
+    check_command(check)
+    assert keeper["environment"]["PHOTOMEND_ALIVE_PATH"].startswith("/tmp/")
+    assert "/tmp" in keeper["tmpfs"]
 
 
 def test_each_gpu_has_one_worker_that_does_without_no_other(everything):

@@ -66,6 +66,12 @@ def worker(overlay: str) -> tuple[Resource, Resource]:
     return pod, container
 
 
+def tried_first(overlay: str) -> Resource:
+    """What looks whether the worker could work, before it starts."""
+    (container,) = pods(f"overlays/{overlay}")["photomend-worker"]["initContainers"]
+    return container
+
+
 def environment(container: Resource) -> dict[str, str]:
     return {one["name"]: one["value"] for one in container.get("env", ())}
 
@@ -131,7 +137,7 @@ def test_only_the_fleet_needs_what_a_cluster_may_not_have():
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_every_process_runs_a_command_that_exists_with_settings_that_it_reads(folder):
     for name, pod in pods(folder).items():
-        for container in pod["containers"]:
+        for container in (*pod.get("initContainers", ()), *pod["containers"]):
             # The images' entry point comes first, or nobody would wait for what a killed process leaves behind.
             assert "command" not in container, name
             check_command(container["args"])
@@ -147,6 +153,7 @@ def test_every_process_runs_a_command_that_exists_with_settings_that_it_reads(fo
 
 def test_the_settings_are_valid_values():
     (words,) = (one["data"] for one in rendered("overlays/cpu") if one["kind"] == "ConfigMap")
+    words = words | {"PHOTOMEND_S3_SECRET_ACCESS_KEY": "by file"}
     settings = ApiSettings(**{name.removeprefix("PHOTOMEND_").lower(): value for name, value in words.items()})
     assert settings.bucket == "photomend"
     words = environment(worker("cpu")[1])
@@ -161,7 +168,7 @@ def test_every_pod_is_confined_and_whatever_it_writes_is_a_volume(folder):
         assert pod["securityContext"]["runAsNonRoot"]
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         volumes = {volume["name"] for volume in pod["volumes"]}
-        for container in pod["containers"]:
+        for container in (*pod.get("initContainers", ()), *pod["containers"]):
             assert container["securityContext"] == {
                 "readOnlyRootFilesystem": True,
                 "allowPrivilegeEscalation": False,
@@ -205,6 +212,24 @@ def test_a_worker_pod_has_one_gpu_or_slice_and_one_process_on_it(overlay):
     assert devices == {GPU_OVERLAYS[overlay]: "1"}
     assert container["args"][:3] == ["photomend", "worker", "--gpus"]
     assert container["image"].startswith("photomend-worker:")
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_worker_pod_tries_itself_on_what_it_will_work_on(overlay):
+    _, container = worker(overlay)
+    first = tried_first(overlay)
+    assert first["args"] == [*container["args"], "--self-test"]
+    assert first["image"] == container["image"]
+    assert first["resources"] == container["resources"]
+    assert {one["name"] for one in container["env"]} == {one["name"] for one in first["env"]}
+
+
+def test_a_keeper_is_asked_by_its_image_s_own_check_whether_it_lives():
+    (container,) = pods("overlays/gpu")["photomend-keeper"]["containers"]
+    for probe in ("startupProbe", "livenessProbe"):
+        check_command(container[probe]["exec"]["command"])
+    assert environment(container)["PHOTOMEND_ALIVE_PATH"].startswith("/tmp/")
+    assert "/tmp" in {mount["mountPath"] for mount in container["volumeMounts"]}
 
 
 def test_a_worker_without_a_gpu_asks_for_none_and_has_the_smaller_image():
