@@ -13,6 +13,7 @@ from api.settings import ApiSettings
 from jobs import logs
 from jobs.blobs import BlobStore
 from jobs.errors import NotSetUp, StoreUnavailable
+from jobs.metrics.listener import Listener
 from jobs.signing import require_secret
 from jobs.startup import require_safe
 from jobs.store import JobStore
@@ -40,7 +41,7 @@ def serve(settings: ApiSettings) -> None:
 
     Raises:
         NotSetUp: see ``jobs.startup.require_safe``; or nobody has a key where callers need one, or callbacks and
-            inputs may go to this very machine though strangers name them.
+            inputs may go to this very machine though strangers name them, or the port of the metrics is taken.
     """
     logs.configure(service="api")
     application = app(settings)
@@ -62,7 +63,8 @@ def serve(settings: ApiSettings) -> None:
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
     )
-    _Server(config).run()
+    with Listener(settings, application.state.service.registry):
+        _Server(config).run()
 
 
 def _refuse_own_doors(settings: ApiSettings) -> None:

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from api import batch_reviewing, batches, docs, health, hooks, openapi, page, problems, reviewing, routes, submitting
+from api import (
+    batch_reviewing,
+    batches,
+    docs,
+    health,
+    hooks,
+    metrics,
+    openapi,
+    page,
+    problems,
+    reviewing,
+    routes,
+    submitting,
+)
 from api.bodies import BodyDoor
 from api.keys import Callers
 from api.service import Service
@@ -32,7 +45,8 @@ def create_app(store: JobStore, blobs: BlobStore, settings: ApiSettings) -> Fast
         redirect_slashes=False,
     )
     callers = Callers(store.keys, need_key=settings.needs_keys)
-    app.state.service = Service(store=store, blobs=blobs, settings=settings, callers=callers)
+    registry = metrics.new_registry(store)
+    app.state.service = Service(store=store, blobs=blobs, settings=settings, callers=callers, registry=registry)
     routers = (
         submitting.router,
         routes.router,
@@ -41,6 +55,7 @@ def create_app(store: JobStore, blobs: BlobStore, settings: ApiSettings) -> Fast
         batch_reviewing.router,
         hooks.router,
         health.router,
+        metrics.router,
         docs.router,
         page.router,
     )
@@ -50,5 +65,5 @@ def create_app(store: JobStore, blobs: BlobStore, settings: ApiSettings) -> Fast
     openapi.install(app)
     app.add_middleware(Doorkeeper, guards_host=is_loopback(settings.api_host), allow_hosts=settings.api_allow_hosts)
     app.add_middleware(BodyDoor, limit=settings.max_upload_bytes + MULTIPART_SLACK)
-    app.add_middleware(Tracing)
+    app.add_middleware(Tracing, requests=metrics.Requests(registry))
     return app

@@ -18,6 +18,7 @@ from api.settings import ApiSettings
 from jobs.blobs import BlobStore
 from jobs.errors import StoreUnavailable
 from jobs.keys import Scope
+from jobs.metrics.instruments import CollectorRegistry
 from jobs.model import JobId, TenantId, is_job_id
 from jobs.store import JobStore
 
@@ -30,6 +31,7 @@ class Service:
     blobs: BlobStore
     settings: ApiSettings
     callers: Callers
+    registry: CollectorRegistry  #: what this process tells Prometheus
     origin: dict[str, str] = field(default_factory=dict)  #: of the storage, once it is known
     stopping: threading.Event = field(default_factory=threading.Event)  #: set when open streams should end
 

@@ -15,6 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
+from api.metrics import Requests
 from api.problems import Problem
 from jobs.logs import bound_request
 
@@ -28,8 +29,9 @@ _SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:=+/-]{0,127}\Z")
 class Tracing:
     """ASGI middleware, outermost."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, requests: Requests) -> None:
         self._app = app
+        self._requests = requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -43,6 +45,7 @@ class Tracing:
             nonlocal status, has_begun
             if message["type"] == "http.response.start":
                 status, has_begun = message["status"], True
+                self._requests.answered(scope, status=status, seconds=time.perf_counter() - began)
                 headers = MutableHeaders(scope=message)
                 headers[HEADER] = request_id
                 # No browser takes an answer for something that it is not.

@@ -44,6 +44,8 @@ class Slots:
     lane: dict[str, Any] = field(default_factory=dict)
     #: What it computes on: name, and of a GPU memory_mb and capability. Fleets mix them.
     device: dict[str, Any] = field(default_factory=dict)
+    #: What a job takes of it (``jobs.effort.Effort`` as words); empty until it has done some.
+    effort: dict[str, float] = field(default_factory=dict)
     rested: bool = True  #: False: it ran a suspect just now, or is in trouble; other jobs should have their turn
 
 
@@ -55,6 +57,11 @@ def estimated_cost(input_bytes: int | None) -> float:
 def actual_cost(result: Result) -> float:
     """What a job did cost: output megapixels and faces."""
     return BASE_COST + result.width * result.height / 1e6 + FACE_COST * len(result.faces)
+
+
+def faces_of(result: Result) -> int:
+    """Its faces that were restored, or found where that was all that was asked for."""
+    return sum(face.get("status") in {"restored", "found"} for face in result.faces)
 
 
 def megapixels_of(result: Result) -> float:
@@ -98,7 +105,9 @@ class Backlog:
 
     def publish_slots(self, slots: Slots) -> bool:
         words = json.dumps(dataclasses.asdict(slots), separators=(",", ":"))
-        return bool(self._slots(slots.worker, words, HEARTBEATS_MISSED * slots.heartbeat_s, free=slots.free))
+        effort = json.dumps(slots.effort) if slots.effort else ""
+        ttl_s = HEARTBEATS_MISSED * slots.heartbeat_s
+        return bool(self._slots(slots.worker, words, ttl_s, free=slots.free, effort=effort))
 
     def seclude(self, worker: str, *, limit: int, ttl_s: float) -> bool:
         return bool(self._scripts.call("seclude", keys=[f"{PREFIX}secluded"], args=[worker, limit, ttl_s]))
@@ -112,9 +121,9 @@ class Backlog:
     def slots(self) -> tuple[Slots, ...]:
         return tuple(_slots(json.loads(words)) for words in self._slots("", "", 0.0))
 
-    def _slots(self, worker: str, words: str, ttl_s: float, *, free: int = 0) -> list[str]:
+    def _slots(self, worker: str, words: str, ttl_s: float, *, free: int = 0, effort: str = "") -> list[str]:
         keys = [f"{PREFIX}slots", f"{PREFIX}workers"]
-        answer: list[str] = self._scripts.call("slots", keys=keys, args=[worker, words, ttl_s, free])
+        answer: list[str] = self._scripts.call("slots", keys=keys, args=[worker, words, ttl_s, free, effort])
         return answer
 
 

@@ -48,6 +48,7 @@ class Scope(StrEnum):
     SUBMIT = "submit"  #: submit, upload, cancel, delete: whatever changes its tenant's jobs
     READ = "read"  #: look at its tenant's jobs, events and results
     ADMIN = "admin"  #: both, and its tenant's keys
+    METRICS = "metrics"  #: the figures of all tenants; in no other scope, for whoever runs the installation
 
 
 #: What a key is good for unless its maker chooses.

@@ -105,6 +105,14 @@ class JobsSettings(BaseSettings):
         " tell a cost by it; a batch keeps the price of its submit",
     )
     currency: str = Field(default="EUR", pattern="^[A-Z]{3}$", description="Of gpu_hour_price, by ISO 4217")
+    metrics_host: str = Field(default="127.0.0.1", description="Address that Prometheus' figures are told on")
+    metrics_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="Port of API, keeper and worker on which whoever reaches it may read their figures, without a key;"
+        " 0 = any free one, unset = none",
+    )
 
     @classmethod
     def settings_customise_sources(

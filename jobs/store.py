@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 import redis
 
+from jobs import figures
 from jobs.admission import Admission, Load
-from jobs.backlog import Backlog, Slots, actual_cost, megapixels_of
+from jobs.backlog import Backlog, Slots, actual_cost, faces_of, megapixels_of
 from jobs.batches.store import Batches
 from jobs.codec import (
     VERSION,
@@ -345,6 +346,7 @@ class JobStore:
             device_s(result),
             result.metrics.get(UPSAMPLE_S, 0.0),
             sort_of(result) or "",
+            faces_of(result),
         )
 
     def fail(self, job_id: JobId, *, epoch: int | None, failure: Failure) -> Job:
@@ -440,6 +442,16 @@ class JobStore:
     def counts(self) -> dict[str, int]:
         """How much there is of everything that waits or runs; ``jobs/lua/counts.lua`` lists the names."""
         return self._backlog.counts()
+
+    # -- operators
+
+    def figures(self) -> figures.Figures:
+        """How things stand, in figures; one reading looks at so much and no more.
+
+        Raises:
+            StoreUnavailable: Redis did not answer.
+        """
+        return figures.read(self._scripts, counts=self.counts(), slots=self.slots())
 
     # -- sweeper and callback sender
 

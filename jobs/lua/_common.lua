@@ -39,6 +39,9 @@
 --   seq                       string  last seq given
 --   load                      hash    jobs, work (of everything unfinished, as estimated at submit), rate (work done a
 --                                     second, exponentially weighted over busy time), seen (busy time in it), at
+--   tally                     hash    what only grows, for /metrics: "submitted <lane>", "ended <state> <code>", "returned
+--                                     <reason>", "resent", "suspected <cause>", "faces|megapixels|gpu_s <tenant>"
+--   effort                    string  JSON, what a job takes of the worker that spoke last; see jobs/effort.py
 --
 -- Record fields: v, state, tenant, lane, seq (microseconds, unique, growing: order and time of submission), cost, rev,
 --   spec (JSON, never rewritten), code (that it is ours; see jobs/signing.py), and where set: events, deadline, upload, attempt, epoch, worker, claim, lease_s,
@@ -85,6 +88,11 @@ end
 
 local function num(x)
   return string.format('%.6f', x)
+end
+
+-- Counts something for /metrics. Few things have a name here, so the hash stays small.
+local function count(what, by)
+  redis.call('HINCRBY', P .. 'tally', what, by or 1)
 end
 
 local function legal(from, to)
@@ -382,8 +390,18 @@ local function note_pace(sort, gpu_s, upsample_s, megapixels)
   redis.call('HSET', P .. 'paces', sort, string.format('%d %.6g %.6g %.6g', jobs, new[1], new[2], new[3]))
 end
 
+-- Counts an end under its error's code, which comes first in the JSON of a failure: its keys are sorted.
+local function count_end(to, fields)
+  local code = ''
+  for i = 1, #fields, 2 do
+    if fields[i] == 'failure' then code = string.match(fields[i + 1], '"code":"([%w_]+)"') or '' end
+  end
+  count('ended ' .. to .. ' ' .. code)
+end
+
 -- Ends a job: succeeded, failed or canceled. The one place where terminal events are made.
 local function finish(id, job, to, t, policy, fields, megapixels)
+  count_end(to, fields)
   correct_charge(job, megapixels)
   take_load(job.cost, t, job.state == 'processing' and to ~= 'canceled')
   if job.state == 'processing' then let_go(id, job) else unqueue(id, job) end
@@ -407,8 +425,9 @@ local function give_up(id, job, t, policy, failure)
 end
 
 -- Takes a processing job from its worker: back into the backlog, before everything that was not begun, or to its end
--- where its owner gave it up, its deadline is past, or it has killed or been interrupted too often.
-local function put_back(id, job, t, policy)
+-- where its owner gave it up, its deadline is past, or it has killed or been interrupted too often. `reason` is counted
+-- where it waits again: lapsed, released or process_ended.
+local function put_back(id, job, t, policy, reason)
   if job.cancel then return finish(id, job, 'canceled', t, policy, {'attempt', job.attempt}) end
   if job.deadline and t >= tonumber(job.deadline) then
     return finish(id, job, 'failed', t, policy, {'attempt', job.attempt, 'failure', policy.deadline_failure})
@@ -417,6 +436,7 @@ local function put_back(id, job, t, policy)
   if tonumber(job.attempt) >= policy.max_attempts then
     return give_up(id, job, t, policy, policy.interrupted_failure)
   end
+  count('returned ' .. reason)
   let_go(id, job)
   move(id, job, 'queued', {'attempt', job.attempt})
   redis.call('HDEL', P .. 'job:' .. id, 'lease_until', 'lease_s', 'claim', 'progress')
@@ -436,6 +456,8 @@ local function accuse(id, job, t, cause)
   local counts = job.suspect ~= nil and cause ~= 'device_lost'
   deaths[#deaths + 1] = {cause = cause, engine = worker.engine, weights = weights, alone = counts, at = t,
     attempt = tonumber(job.attempt), worker = job.worker, stage = string.match(job.progress or '', '%S+$')}
+  -- Without the number of an exit status: there are 255 of them.
+  count('suspected ' .. string.match(cause, '^%S+'))
   job.deaths = cjson.encode(deaths)
   redis.call('HSET', P .. 'job:' .. id, 'deaths', job.deaths)
   job.suspect = string.format('%d', (job.suspect or 0) + (counts and 1 or 0))

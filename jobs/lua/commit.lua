@@ -10,8 +10,18 @@
 -- ARGV[7]  gpu_s      float, that a device worked for it; the tenant's account has it by days
 -- ARGV[8]  upsample_s float, of these, for enlarging
 -- ARGV[9]  pace       what sort of job it was: its pace is remembered; empty = it is not
+-- ARGV[10] faces      int, in the result
 -- Returns  {"ok", record, id} | {"gone"|"fenced"|"illegal", state}
 essential()
+-- So many tenants are counted by name, in the order in which they were set up, besides `local`; the rest together: each
+-- name is a series for every figure.
+local NAMED = 100
+
+local function counted_as(tenant)
+  local rank = redis.call('ZRANK', P .. 'tenants', tenant)
+  return (tenant == 'local' or rank and rank < NAMED) and tenant or 'other'
+end
+
 local policy, id, epoch = cjson.decode(ARGV[1]), ARGV[2], ARGV[3]
 local job = load(id)
 local why = refusal(job, epoch)
@@ -23,6 +33,10 @@ local lane = lane_of(job)
 finish(id, job, 'succeeded', now(), policy, {'result', ARGV[4], 'cost', ARGV[5]}, tonumber(ARGV[6]))
 spend(job.tenant, tonumber(ARGV[7]), now())
 if ARGV[9] ~= '' then note_pace(ARGV[9], tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[6])) end
+local name = counted_as(job.tenant)
+count('faces ' .. name, ARGV[10])
+redis.call('HINCRBYFLOAT', P .. 'tally', 'megapixels ' .. name, ARGV[6])
+redis.call('HINCRBYFLOAT', P .. 'tally', 'gpu_s ' .. name, ARGV[7])
 local weight = tonumber(redis.call('HGET', P .. 'tenant:' .. job.tenant, 'weight') or 1)
 local owed = num((tonumber(ARGV[5]) - tonumber(job.cost)) / weight)
 if redis.call('ZSCORE', P .. 'ring:' .. lane, job.tenant) then

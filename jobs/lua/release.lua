@@ -20,5 +20,5 @@ local why = refusal(job, epoch)
 if why then return {why, job and job.state} end
 if ARGV[4] == '0' then job.attempt = string.format('%d', tonumber(job.attempt) - 1) end
 if ARGV[5] ~= '' then accuse(id, job, t, ARGV[5]) end
-put_back(id, job, t, policy)
+put_back(id, job, t, policy, 'released')
 return reply('ok', id)

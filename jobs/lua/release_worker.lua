@@ -18,7 +18,7 @@ for _, id in ipairs(redis.call('SMEMBERS', KEYS[1])) do
     elseif ARGV[3] == '0' then
       job.attempt = string.format('%d', tonumber(job.attempt) - 1)
     end
-    put_back(id, job, t, policy)
+    put_back(id, job, t, policy, 'process_ended')
     out[#out + 1] = id
     out[#out + 1] = job.state
   end

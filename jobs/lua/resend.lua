@@ -13,4 +13,5 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', num(t - tonumbe
     redis.call('ZREM', KEYS[1], id)
   end
 end
+if #out > 0 then count('resent', #out) end
 return out

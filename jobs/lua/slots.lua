@@ -5,6 +5,7 @@
 -- ARGV[2]  slots      JSON; empty = the worker leaves
 -- ARGV[3]  ttl_s      float, how long the word holds
 -- ARGV[4]  free       int, how many jobs the worker could take
+-- ARGV[5]  effort     JSON, what a job takes of it; empty = not known. The last word is kept for when no worker is there
 -- Returns  to a worker {"secluded"} or {}; to a reader {JSON, ...} of all whose word still holds
 essential()
 local t = now()
@@ -19,6 +20,7 @@ if ARGV[1] ~= '' then
   local until_t = num(t + tonumber(ARGV[3]))
   redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
   redis.call('ZADD', KEYS[2], until_t, ARGV[1])
+  if ARGV[5] ~= '' then redis.call('SET', P .. 'effort', ARGV[5]) end
   if tonumber(ARGV[4]) > 0 and redis.call('EXISTS', P .. 'ring:interactive', P .. 'ring:batch') > 0 then nudge() end
   local secluded = redis.call('ZSCORE', P .. 'secluded', ARGV[1])
   if not secluded then return {} end

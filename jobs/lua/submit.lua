@@ -95,6 +95,7 @@ if older and older[1] then
 end
 redis.call('SET', P .. 'seq', job.seq)
 add_load(ARGV[4], t)
+count('submitted ' .. lane)
 redis.call('ZADD', index .. 'queued', job.seq, id)
 enqueue(id, job)
 if pinned then

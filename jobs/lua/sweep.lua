@@ -21,7 +21,7 @@ for _, id in ipairs(due('leases')) do
   if not job or job.state ~= 'processing' then
     redis.call('ZREM', P .. 'leases', id)
   elseif uptime >= tonumber(job.lease_s) then
-    put_back(id, job, t, policy)
+    put_back(id, job, t, policy, 'lapsed')
     if job.state == 'queued' then
       requeued = requeued + 1
       redis.call('SADD', P .. 'lapsed:' .. job.worker, id)

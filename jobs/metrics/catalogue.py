@@ -127,11 +127,11 @@ SUSPECTED = _counter(
 DEAD_LETTERS = _gauge(
     "dead_letters", "Jobs given up as poison or interrupted too often, while their records last.", Source.FLEET
 )
-FACES = _counter("faces_total", "Faces in results, of jobs that succeeded.", Source.FLEET, "tenant")
+FACES = _counter("faces_total", "Faces restored, or found where nothing else was asked for.", Source.FLEET, "tenant")
 MEGAPIXELS = _counter("megapixels_total", "Megapixels of the pictures of jobs that succeeded.", Source.FLEET, "tenant")
 GPU_SECONDS = _counter(
     "gpu_seconds_total",
-    "Seconds that jobs which succeeded spent in stages on the device, be it a GPU or not.",
+    "Seconds that devices, GPUs or not, worked for jobs that succeeded.",
     Source.FLEET,
     "tenant",
 )

@@ -27,7 +27,10 @@ _DAY_S = 86400
 def create(
     tenant: Annotated[str, typer.Option("--tenant", help="Whose key it is; see `photomend tenants`.")],
     scopes: Annotated[
-        str, typer.Option(help="Of submit, read and admin; submit is all that changes its jobs, admin everything.")
+        str,
+        typer.Option(
+            help="Of submit (all that changes its jobs), read, admin (both) and metrics (the figures of all tenants)."
+        ),
     ] = "submit,read",
     label: Annotated[str, typer.Option(help="A name for people, such as the program that uses it.")] = "",
     days: Annotated[float | None, typer.Option("--days", help="It expires after so many days.")] = None,
@@ -42,6 +45,8 @@ def create(
       photomend keys create --tenant acme --label shop
 
       photomend keys create --tenant acme --scopes read --days 90
+
+      photomend keys create --tenant operators --scopes metrics --label prometheus
     """
     from jobs.keys import Scope
     from jobs.model import TenantId
@@ -49,7 +54,7 @@ def create(
     words = [word.strip() for word in scopes.split(",")]
     strange = [word for word in words if word not in set(Scope)]
     if strange:
-        raise typer.BadParameter(f"{strange[0]!r} is none of submit, read, admin", param_hint="--scopes")
+        raise typer.BadParameter(f"{strange[0]!r} is none of {', '.join(Scope)}", param_hint="--scopes")
     with opened_store() as (store, _):
         key, kept = store.keys.create(
             TenantId(tenant),
