@@ -11,7 +11,7 @@ from jobs.backlog import BASE_COST, Slots
 from jobs.batches.model import BatchState, ItemState
 from jobs.connection import PREFIX, Scripts, as_record
 from jobs.effort import UNMEASURED, Effort, effort_from, mean_effort
-from jobs.model import Priority
+from jobs.model import Priority, TenantId
 
 #: Suspects wait in a lane of their own.
 SUSPECT = "suspect"
@@ -51,7 +51,7 @@ class Figures:
         return self.effort.seconds(jobs=self.unfinished, estimated=self.estimated)
 
 
-def read(scripts: Scripts, *, counts: Mapping[str, int], slots: Sequence[Slots]) -> Figures:
+def read_figures(scripts: Scripts, *, counts: Mapping[str, int], slots: Sequence[Slots]) -> Figures:
     """The figures now; ``counts`` and ``slots`` are what ``Backlog`` says of them.
 
     Raises:
@@ -94,3 +94,24 @@ def _items(batches: Sequence[Sequence[Any]]) -> dict[str, int]:
     flying = sum(int(told[6]) for told in batches)
     begun = sum(found.values()) + flying
     return found | {IN_FLIGHT: flying, NOT_BEGUN: max(0, sum(int(told[1]) for told in batches) - begun)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """What one tenant has waiting."""
+
+    tenant: TenantId
+    waiting: Mapping[str, int]  #: by lane, without those on their way to a worker
+
+
+def read_shares(scripts: Scripts, *, limit: int) -> tuple[Share, ...]:
+    """Those who have most waiting, the first of them.
+
+    Raises:
+        StoreUnavailable: Redis did not answer.
+    """
+    told = scripts.call("shares", keys=[f"{PREFIX}tenants"], args=[limit, *LANES])
+    return tuple(
+        Share(tenant=TenantId(tenant), waiting=dict(zip(LANES, map(int, counts), strict=True)))
+        for tenant, *counts in told
+    )

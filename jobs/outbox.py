@@ -41,6 +41,7 @@ class Delivery:
     url: str
     body: str  #: JSON, the same over all attempts
     attempt: int  #: 1 for the first
+    happened_at: float  #: what it tells of
     request_id: str | None = None  #: of the call that made the job
 
 
@@ -114,6 +115,7 @@ class Outbox:
             url=job.callback.url,
             body=callbacks.body(job, event, at=float(at)),
             attempt=int(attempt),
+            happened_at=float(at),
             request_id=job.request_id,
         )
 
@@ -144,6 +146,7 @@ class Outbox:
             url=batch.spec.callback_url,
             body=json.dumps(words, ensure_ascii=False, separators=(",", ":")),
             attempt=int(attempt),
+            happened_at=float(at),
             request_id=batch.request_id,
         )
 

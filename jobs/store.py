@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import redis
 
-from jobs import figures
 from jobs.admission import Admission, Load
 from jobs.backlog import Backlog, Slots, actual_cost, faces_of, megapixels_of
 from jobs.batches.store import Batches
@@ -38,6 +37,7 @@ from jobs.errors import (
     SpecForged,
     TooManyInterruptions,
 )
+from jobs.figures import Figures, Share, read_figures, read_shares
 from jobs.keys import Keyring
 from jobs.logs import current_request
 from jobs.model import Decision, Failure, Job, JobId, Priority, Progress, Result, Tenant, TenantId, new_job_id
@@ -445,13 +445,21 @@ class JobStore:
 
     # -- operators
 
-    def figures(self) -> figures.Figures:
+    def figures(self) -> Figures:
         """How things stand, in figures; one reading looks at so much and no more.
 
         Raises:
             StoreUnavailable: Redis did not answer.
         """
-        return figures.read(self._scripts, counts=self.counts(), slots=self.slots())
+        return read_figures(self._scripts, counts=self.counts(), slots=self.slots())
+
+    def shares(self, *, limit: int) -> tuple[Share, ...]:
+        """Whose jobs wait, those with most first.
+
+        Raises:
+            StoreUnavailable: Redis did not answer.
+        """
+        return read_shares(self._scripts, limit=limit)
 
     # -- sweeper and callback sender
 

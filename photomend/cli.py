@@ -88,6 +88,11 @@ COMMANDS = {
     ),
     "models": Entry("models", "app", "The networks' weights: which are known, getting them, checking them."),
     "callbacks": Entry("callbacks", "app", "See what became of callbacks, and send them again."),
+    "backlog": Entry(
+        "backlog",
+        "backlog",
+        "Print what waits and runs, the work in it as seconds of one worker, and how many workers would do it in time.",
+    ),
     "dead": Entry("dead", "app", "See which jobs were given up and why, and try them once more."),
     "tenants": Entry("tenants", "app", "Set up who shares the service, and what each is entitled to."),
     "keys": Entry("keys", "app", "Make, list and revoke the keys by which tenants call the API."),

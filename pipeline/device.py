@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -99,6 +100,23 @@ def describe(name: str) -> dict[str, str | int]:
     return {"name": has.name, "memory_mb": has.total_memory // 10**6, "capability": f"{has.major}.{has.minor}"}
 
 
+@dataclass(slots=True)
+class Shortages:
+    """How often memory did not suffice. Counted by the one thread of a process that computes."""
+
+    count: int = 0
+
+
+#: Of this process, since it began.
+SHORTAGES = Shortages()
+
+
+def allocated_bytes(name: str) -> int:
+    """How much of the GPU of this name this process' tensors take; 0 on the CPU."""
+    device = pick(name)
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
+
+
 def shrink_on_oom(work: Callable[[int], T], *, size: int, smallest: int, what: str) -> tuple[T, int]:
     """``work(size)``, with size halved while memory does not suffice; the result and the size that went through.
 
@@ -111,6 +129,7 @@ def shrink_on_oom(work: Callable[[int], T], *, size: int, smallest: int, what: s
         except RuntimeError as err:
             if not is_out_of_memory(err):
                 raise
+            SHORTAGES.count += 1
             if size <= smallest:
                 raise OutOfMemory(f"{what} at size {size} does not fit into memory") from err
         # After the except block, so that the failed attempt's tensors are gone before the next one.

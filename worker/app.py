@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.device import allocated_share, describe, is_lost
+from pipeline.device import SHORTAGES, allocated_bytes, allocated_share, describe, is_lost
 from worker.consumer import create_app
 from worker.loading import load_engine
 from worker.node import Device
@@ -17,6 +17,8 @@ app = create_app(
     device=Device(
         is_lost=is_lost,
         share=lambda: allocated_share(_settings.device),
+        allocated_bytes=lambda: allocated_bytes(_settings.device),
+        shortages=lambda: SHORTAGES.count,
         words=lambda: describe(_settings.device),
     ),
 )

@@ -18,6 +18,7 @@ from jobs.logs import about
 from jobs.outbound import Answer, NotReached
 from jobs.store import Delivery
 from worker.endpoints import Endpoints, Hold, Shut
+from worker.keeper_meter import HELD, KeeperMeter
 
 logger = structlog.get_logger(__name__)
 
@@ -102,6 +103,7 @@ class CallbackSender:
         timeout_s: float,
         threads: int,
         endpoints: Endpoints,
+        meter: KeeperMeter | None = None,
     ) -> None:
         """``sign(delivery, now)`` gives the headers that prove who sent it."""
         self._outbox = outbox
@@ -111,6 +113,7 @@ class CallbackSender:
         self._lease_s = timeout_s + LEASE_MARGIN_S
         self._threads = threads
         self._endpoints = endpoints
+        self._meter = meter or KeeperMeter()
         self._busy = 0
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="callback")
@@ -138,6 +141,7 @@ class CallbackSender:
         answer = self._endpoints.enter(delivery.url)
         if isinstance(answer, Hold):
             self._outbox.callback_held(delivery.id, for_s=answer.for_s)
+            self._meter.attempted(HELD)
             return False
         if isinstance(answer, Shut):
             self._settle(delivery, NotReached("not tried: the receiver did not answer the last deliveries"))
@@ -184,12 +188,14 @@ class CallbackSender:
         if retry is None:
             # At least once: a crash before this line sends it again, and the receiver knows it by its id.
             self._outbox.callback_delivered(delivery.id)
+            self._meter.delivered(time.time() - delivery.happened_at)
             log.info("callback delivered", callback=delivery.event.value)
             return
         if retry.is_gone:
             self._outbox.callback_gone(delivery.id, error=retry.error)
         else:
             self._outbox.callback_failed(delivery.id, retry_in_s=retry.in_s, error=retry.error)
+        self._meter.attempted("gone" if retry.is_gone else "gave_up" if retry.in_s is None else "retry")
         if retry.in_s is None:
             log.error("callback given up", error=retry.error)
         else:

@@ -13,11 +13,13 @@ from celery.worker.consumer.tasks import Tasks
 
 from jobs import logs
 from jobs.blobs import BlobStore
+from jobs.metrics import instruments
 from jobs.queue import make_celery
 from jobs.signing import require_secret
 from jobs.store import JobStore
 from worker import tasks
 from worker.engine import Engine
+from worker.meter import Meter
 from worker.node import Device, Node
 from worker.settings import WorkerSettings
 
@@ -33,7 +35,16 @@ def create_app(settings: WorkerSettings, *, build_engine: Callable[[], Engine], 
     """
     require_secret(settings)
     store, blobs = JobStore.connect(settings), BlobStore.connect(settings)
-    return app_around(Node(settings, store=store, blobs=blobs, build_engine=build_engine, device=device), settings)
+    node = Node(settings, store=store, blobs=blobs, build_engine=build_engine, device=device, meter=_meter(settings))
+    return app_around(node, settings)
+
+
+def _meter(settings: WorkerSettings) -> Meter:
+    """Figures that a supervisor tells; without one nobody asks for them."""
+    if settings.metrics_name is None:
+        return Meter()
+    instruments.join(settings.metrics_name)
+    return Meter(process=settings.metrics_name)
 
 
 def app_around(node: Node, settings: WorkerSettings) -> Celery:

@@ -93,6 +93,12 @@ class Endpoints:
             if answered and not origin.busy and max(origin.line_ends_at, origin.quiet_until) <= now:
                 del self._origins[name]  # nothing worth to be remembered
 
+    def shut(self) -> int:
+        """How many origins are left alone now."""
+        with self._lock:
+            now = self._clock()
+            return sum(o.silences >= SILENCES_TO_SHUT and now < o.shut_until for o in self._origins.values())
+
     def _known(self, name: str) -> _Origin:
         if name not in self._origins and len(self._origins) >= MAX_ORIGINS:
             self._origins = {known: origin for known, origin in self._origins.items() if origin.busy}

@@ -17,6 +17,7 @@ import structlog
 
 from jobs import callbacks
 from jobs.blobs import BlobStore
+from jobs.metrics.listener import Listener
 from jobs.outbound import Poster
 from jobs.queue import Sender, make_celery
 from jobs.startup import require_safe
@@ -27,6 +28,7 @@ from worker.batches import BatchRunner
 from worker.callbacks import CallbackSender
 from worker.endpoints import Endpoints
 from worker.feeder import LOCK_SHARE, Feeder, Rounds
+from worker.keeper_meter import KeeperMeter
 from worker.loops import repeat
 from worker.settings import KeeperSettings
 from worker.sweeper import Sweeper
@@ -57,11 +59,19 @@ class Chore:
 class Keeper:
     """Runs its chores, each in a thread of its own, until told to stop."""
 
-    def __init__(self, locks: Locks, chores: tuple[Chore, ...], *, alive_file: Path | None = None) -> None:
+    def __init__(
+        self,
+        locks: Locks,
+        chores: tuple[Chore, ...],
+        *,
+        alive_file: Path | None = None,
+        meter: KeeperMeter | None = None,
+    ) -> None:
         """``alive_file`` is written every few seconds while all chores turn."""
         self._locks = locks
         self._chores = chores
         self._vitals = Vitals((chore.name for chore in chores), alive_file)
+        self._meter = meter or KeeperMeter()
 
     def run(self, stop: threading.Event) -> None:
         """Work until ``stop`` is set."""
@@ -85,19 +95,22 @@ class Keeper:
             if not chore.is_shared or self._locks.lock(chore.name, ttl_s=chore.every_s * LOCK_SHARE):
                 chore.step()
 
-        repeat(chore.name, step, every_s=chore.every_s, stop=stop)
+        repeat(chore.name, step, every_s=chore.every_s, stop=stop, on_round=self._meter.passed)
 
 
 def run(settings: KeeperSettings, stop: threading.Event) -> None:
     """Keep with real servers until ``stop`` is set; neither Redis nor the storage need to be up when it begins.
 
     Raises:
-        NotSetUp: see ``jobs.startup.require_safe``.
+        NotSetUp: see ``jobs.startup.require_safe``; or the metrics' port is taken.
     """
     store = JobStore.connect(settings)
     require_safe(store, settings)
+    endpoints = Endpoints(at_a_time=settings.callback_threads_per_host, shut_s=settings.callback_shut_s)
+    meter = KeeperMeter(shut=endpoints.shut)
+    listener = Listener(settings, meter.registry)
     blobs = BlobStore.connect(settings)
-    sender = _callback_sender(settings, store)
+    sender = _callback_sender(settings, store, endpoints, meter)
     feeder = Feeder(store, Sender(make_celery(settings)), batch_share=settings.batch_share)
     rounds = Rounds(store, feeder.step, every_s=settings.feed_every_s)
     sweeper = Sweeper(store, blobs)
@@ -116,8 +129,9 @@ def run(settings: KeeperSettings, stop: threading.Event) -> None:
         # Each delivery is leased by itself, so all keepers send.
         chores.append(Chore(name="callbacks", every_s=settings.callback_every_s, step=sender.step, is_shared=False))
     try:
-        Keeper(store, tuple(chores), alive_file=settings.alive_path).run(stop)
+        Keeper(store, tuple(chores), alive_file=settings.alive_path, meter=meter).run(stop)
     finally:
+        listener.close()
         batches.close()
         if sender is not None:
             sender.close()
@@ -143,7 +157,9 @@ def _batch_runner(settings: KeeperSettings, store: JobStore, blobs: BlobStore) -
     )
 
 
-def _callback_sender(settings: KeeperSettings, store: JobStore) -> CallbackSender | None:
+def _callback_sender(
+    settings: KeeperSettings, store: JobStore, endpoints: Endpoints, meter: KeeperMeter
+) -> CallbackSender | None:
     if settings.callback_secret is None:
         logger.warning("callbacks are not sent: PHOTOMEND_CALLBACK_SECRET is not set")
         return None
@@ -158,5 +174,6 @@ def _callback_sender(settings: KeeperSettings, store: JobStore) -> CallbackSende
         schedule_s=settings.callback_schedule_s,
         timeout_s=settings.callback_timeout_s,
         threads=settings.callback_threads,
-        endpoints=Endpoints(at_a_time=settings.callback_threads_per_host, shut_s=settings.callback_shut_s),
+        endpoints=endpoints,
+        meter=meter,
     )

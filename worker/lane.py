@@ -247,7 +247,8 @@ class Lane:
         with self._news:
             self._computing = None
             count = sum(item.count for item in items)
-            self._tally.add(label, seconds=seconds, items=count)
+            places = max(count, items[0].room)
+            self._tally.add(label, seconds=seconds, items=count, places=places)
         for item in items:
             item.on_spent(seconds * item.count / count if count else 0.0)
         if learn and megapixels > 0:

@@ -18,6 +18,7 @@ class LaneFigures:
     busy_s: dict[str, float]  #: by label: the stages, and ``warm-up`` ones
     runs: dict[str, int]
     items: dict[str, int]  #: faces, or pieces that run alone
+    places: dict[str, int]  #: how many there was room for
 
     @property
     def working_s(self) -> float:
@@ -51,6 +52,7 @@ class LaneFigures:
             busy_s={label: value - before.busy_s.get(label, 0.0) for label, value in self.busy_s.items()},
             runs={label: value - before.runs.get(label, 0) for label, value in self.runs.items()},
             items={label: value - before.items.get(label, 0) for label, value in self.items.items()},
+            places={label: value - before.places.get(label, 0) for label, value in self.places.items()},
         )
 
 
@@ -63,14 +65,16 @@ class Tally:
     _busy_s: dict[str, float] = field(default_factory=dict)
     _runs: dict[str, int] = field(default_factory=dict)
     _items: dict[str, int] = field(default_factory=dict)
+    _places: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._began = self.clock()
 
-    def add(self, label: str, *, seconds: float, items: int) -> None:
+    def add(self, label: str, *, seconds: float, items: int, places: int) -> None:
         self._busy_s[label] = self._busy_s.get(label, 0.0) + seconds
         self._runs[label] = self._runs.get(label, 0) + 1
         self._items[label] = self._items.get(label, 0) + items
+        self._places[label] = self._places.get(label, 0) + places
 
     def figures(self) -> LaneFigures:
         return LaneFigures(
@@ -78,4 +82,5 @@ class Tally:
             busy_s=dict(self._busy_s),
             runs=dict(self._runs),
             items=dict(self._items),
+            places=dict(self._places),
         )

@@ -15,8 +15,18 @@ logger = structlog.get_logger(__name__)
 BACK_OFF_S = (0.5, 15.0)
 
 
-def repeat(name: str, step: Callable[[], object], *, every_s: float, stop: threading.Event) -> None:
-    """Call ``step`` every ``every_s`` seconds until ``stop`` is set, whatever it raises."""
+def repeat(
+    name: str,
+    step: Callable[[], object],
+    *,
+    every_s: float,
+    stop: threading.Event,
+    on_round: Callable[[str, bool], object] = lambda _name, _went_well: None,
+) -> None:
+    """Call ``step`` every ``every_s`` seconds until ``stop`` is set, whatever it raises.
+
+    ``on_round(name, went_well)`` is called after each.
+    """
     failures = 0
     while not stop.is_set():
         try:
@@ -34,6 +44,7 @@ def repeat(name: str, step: Callable[[], object], *, every_s: float, stop: threa
             if failures:
                 logger.info("works again", loop=name, after_failures=failures)
             failures, wait_s = 0, every_s
+        on_round(name, failures == 0)
         stop.wait(wait_s)
 
 

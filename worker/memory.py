@@ -9,13 +9,13 @@ _CGROUPS = Path("/sys/fs/cgroup")
 _PROC = Path("/proc")
 
 
-def rss_mb() -> float:
-    """Memory that this process holds in RAM; 0 where Linux' /proc is not there.
+def rss_mb(pid: int | None = None) -> float:
+    """Memory that a process (this one, unless ``pid`` names another) holds in RAM; 0 where it or /proc is not there.
 
     Without pages of mapped files, where large pictures lie: the kernel writes and drops those when memory is short.
     """
     try:
-        lines = (_PROC / "self" / "status").read_text().splitlines()
+        lines = (_PROC / str(pid or "self") / "status").read_text().splitlines()
     except OSError:
         return 0.0
     return sum(int(line.split()[1]) / 1024 for line in lines if line.startswith(("RssAnon:", "RssShmem:")))

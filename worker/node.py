@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 import os
@@ -28,6 +29,7 @@ from worker.engine import Engine
 from worker.flight import Flight, Flights
 from worker.growth import Growth
 from worker.lane import Lane
+from worker.meter import Meter
 from worker.processes import worker_name
 from worker.readiness import RETRY_S, Readiness
 from worker.run import Blobs, Ending, FetchUrl, Store, Workplace, no_urls, run_job, run_suspect
@@ -58,6 +60,8 @@ class Device:
 
     is_lost: Callable[[BaseException], bool] = lambda _: False  #: whether every later call will fail like this one
     share: Callable[[], float] = lambda: 0.0  #: of its memory that is allocated here, 0 to 1
+    allocated_bytes: Callable[[], int] = lambda: 0  #: the same
+    shortages: Callable[[], int] = lambda: 0  #: how often its memory did not suffice
     words: Callable[[], dict[str, Any]] = dict  #: what it is, for the fleet's board; asked once it is ready
 
 
@@ -72,13 +76,15 @@ class Node:
         blobs: Blobs,
         build_engine: Callable[[], Engine],
         device: Device | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
         self._blobs = blobs
         self.worker = worker_name(settings.node_name, os.getpid(), settings.incarnation or secrets.token_hex(4))
 
-        device = device or Device()
+        device = self._device = device or Device()
+        self._meter = meter or Meter()
         self._describe = functools.cache(device.words)
 
         def on_error(error: BaseException) -> None:
@@ -242,6 +248,7 @@ class Node:
             stage_budget_s=settings.stage_budget_s,
             fetch_url=self._fetch_url,
             flights=self._flights,
+            meter=self._meter,
         )
 
     def _learn(self, attempt: Callable[[], Ending]) -> Ending:
@@ -251,6 +258,7 @@ class Node:
         except StoreUnavailable as error:
             logger.warning("job not claimed, Redis does not answer", error=str(error))
             ending = Ending.OUTAGE
+        self._meter.attempted(ending.value)
         if ending is Ending.SECLUDED:
             self._seclusion.ask(True)
         elif ending is Ending.OUTAGE:
@@ -281,7 +289,10 @@ class Node:
         engine = self._readiness.engine
         if engine is None or not self._offers_jobs:
             return None
-        total = self._crew.size
+        total, figures = self._crew.size, self._lane.figures()
+        self._meter.lane(figures)
+        self._meter.device(allocated_bytes=self._device.allocated_bytes(), shortages=self._device.shortages())
+        effort = self._meter.efforts.effort(threads=total)
         return Slots(
             worker=self.worker,
             queues=tuple(QUEUES.values()),
@@ -291,7 +302,8 @@ class Node:
             engine=engine.name,
             heartbeat_s=self._settings.slots_every_s,
             draining=False,
-            lane=self._lane.figures().words(),
+            lane=figures.words(),
+            effort=dataclasses.asdict(effort) if effort is not None else {},
             device=self._describe(),
             rested=self._seclusion.is_rested and time.monotonic() >= self._paused_until,
         )

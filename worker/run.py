@@ -39,6 +39,7 @@ from worker.failures import DEADLINE_EXCEEDED, INTERNAL, Fail, Release, classify
 from worker.flight import Flight, Flights, Pulse
 from worker.lane import Lane
 from worker.lease import NOT_OURS, Lease, Stop, Stopped
+from worker.meter import Meter
 from worker.progress import FETCH, STORE
 from worker.sheet import small_copies
 
@@ -116,6 +117,7 @@ class Workplace:
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     flights: Flights = field(default_factory=Flights)
+    meter: Meter = field(default_factory=Meter)
 
 
 def run_job(job_id: JobId, *, place: Workplace) -> Ending:
@@ -165,6 +167,7 @@ def _fly(job: Job, claimed_at: float, place: Workplace) -> Ending:
 
 def _flown(job: Job, claimed_at: float, place: Workplace) -> Ending:
     logger.info("job started", attempt=job.attempt)
+    place.meter.claimed(job)
     pulse = Pulse(place.lane, stage_budget_s=place.stage_budget_s, clock=place.clock)
     lease = Lease(
         place.store,
@@ -312,6 +315,7 @@ def _commit(flight: Flight, place: Workplace, result: Result, written: list[Obje
         if ending in {Ending.FAILED, Ending.RELEASED}:
             _discard(place, written)
         return ending
+    place.meter.succeeded(job, result, host_s=flight.host_s or 0.0, device_s=flight.device_s)
     logger.info("job succeeded", faces=len(result.faces), **result.metrics)
     return Ending.SUCCEEDED
 
@@ -319,6 +323,8 @@ def _commit(flight: Flight, place: Workplace, result: Result, written: list[Obje
 def _stop(flight: Flight, place: Workplace, reason: Stop) -> Ending:
     job = flight.job
     logger.info("job stopped", reason=reason.value)
+    if reason in NOT_OURS:
+        place.meter.lost(reason)
     if reason is Stop.CANCEL:
         return _write(Ending.CANCELED, lambda: place.store.canceled(job.id, epoch=job.epoch), place)
     if reason is Stop.DEADLINE:

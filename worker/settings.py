@@ -125,6 +125,9 @@ class WorkerSettings(JobsSettings):
     supervisor_pid: int | None = Field(
         default=None, description="Set by `photomend worker` for its processes, which drain when it is gone"
     )
+    metrics_name: str | None = Field(
+        default=None, description="Set by `photomend worker` for its processes where it tells metrics: whose they are"
+    )
     incarnation: str | None = Field(
         default=None, description="Set by `photomend worker` for its processes: tells one start from the next"
     )

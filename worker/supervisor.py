@@ -24,6 +24,7 @@ from jobs.store import JobStore
 from worker import memory
 from worker.aftermath import Aftermath
 from worker.exits import Exit, read_exit
+from worker.process_figures import ProcessFigures
 from worker.processes import Plan, worker_name
 from worker.settings import WorkerSettings, environment_with
 
@@ -60,13 +61,14 @@ def supervise(plans: Sequence[Plan], *, app: str, settings: WorkerSettings) -> i
     """Run ``plans`` until SIGTERM or Ctrl-C; the exit status for this process. Redis need not be up.
 
     Raises:
-        NotSetUp: see ``jobs.startup.require_safe``.
+        NotSetUp: see ``jobs.startup.require_safe``; or the metrics' port is taken.
     """
     store = JobStore.connect(settings)
     require_safe(store, settings)
+    figures = ProcessFigures(settings)
     aftermath = Aftermath(store)
     supervisor = Supervisor(
-        plans, app=app, node_name=settings.node_name, grace_s=settings.drain_s, on_exit=aftermath.of
+        plans, app=app, node_name=settings.node_name, grace_s=settings.drain_s, on_exit=aftermath.of, figures=figures
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, supervisor.on_signal)
@@ -75,6 +77,7 @@ def supervise(plans: Sequence[Plan], *, app: str, settings: WorkerSettings) -> i
     finally:
         aftermath.close(timeout_s=AFTERMATH_S)
         store.close()
+        figures.close()
 
 
 class Supervisor:
@@ -88,6 +91,7 @@ class Supervisor:
         node_name: str,
         grace_s: float,
         on_exit: Callable[[str, Exit], None],
+        figures: ProcessFigures | None = None,
         oom_kills: Callable[[], int | None] = memory.oom_kills,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -96,6 +100,7 @@ class Supervisor:
         self._node_name = node_name
         self._grace_s = grace_s
         self._on_exit = on_exit
+        self._figures = figures or ProcessFigures()
         self._oom_kills = oom_kills
         self._clock = clock
         self._kills = deque([oom_kills() or 0], maxlen=COUNTS_KEPT)
@@ -151,11 +156,15 @@ class Supervisor:
     def _start(self, child: _Child) -> None:
         # The name by which the store knows its jobs is settled here, so that it can be told of them afterwards.
         incarnation = secrets.token_hex(4)
-        forced = child.plan.environment | {
-            "PHOTOMEND_SUPERVISOR_PID": str(os.getpid()),
-            "PHOTOMEND_NODE_NAME": self._node_name,
-            "PHOTOMEND_INCARNATION": incarnation,
-        }
+        forced = (
+            child.plan.environment
+            | self._figures.environment(child.plan.name)
+            | {
+                "PHOTOMEND_SUPERVISOR_PID": str(os.getpid()),
+                "PHOTOMEND_NODE_NAME": self._node_name,
+                "PHOTOMEND_INCARNATION": incarnation,
+            }
+        )
         # In a session of its own: Ctrl-C in a terminal reaches us alone, and we pass it on in order.
         child.process = subprocess.Popen(  # noqa: S603 - our own command line
             child.plan.command(self._app),
@@ -164,6 +173,7 @@ class Supervisor:
         )
         child.started_at = self._clock()
         child.worker = worker_name(self._node_name, child.process.pid, incarnation)
+        self._figures.started(child.plan.name, child.process.pid)
         logger.info("process started", process=child.plan.name, pid=child.process.pid)
 
     def _read_exit(self, child: _Child, pid: int, status: int) -> None:
@@ -171,6 +181,7 @@ class Supervisor:
         was_oom_killed = (self._oom_kills() or 0) > self._kills[0]
         ended = read_exit(status, was_told=self._passed_on > 0, was_oom_killed=was_oom_killed)
         self._on_exit(child.worker, ended)
+        self._figures.ended(child.plan.name, ended, was_told=self._passed_on > 0)
         facts = {"process": child.plan.name, "pid": pid, "lived_s": round(lived_s, 1), "how": ended.how}
         if self._signals:
             logger.info("process ended", **facts)

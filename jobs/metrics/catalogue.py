@@ -163,8 +163,7 @@ LOOP_PASSED = _gauge(
 LOOP_FAILURES = _counter("keeper_loop_failures_total", "Rounds of a loop that failed.", Source.KEEPER, "loop")
 CALLBACK_ATTEMPTS = _counter(
     "callback_attempts_total",
-    "Deliveries by outcome: delivered, retry, gave_up, gone (HTTP 410), held (its receiver is busy; not tried), "
-    "shut (its receiver does not answer; not tried).",
+    "Deliveries by outcome: delivered, retry, gave_up, gone (HTTP 410), held (its receiver is busy; not tried).",
     Source.KEEPER,
     "outcome",
 )

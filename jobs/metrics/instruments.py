@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -16,9 +17,10 @@ from prometheus_client import (
     generate_latest,
     values,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
 
 from jobs.metrics.catalogue import BUILD, Kind
 from jobs.metrics.catalogue import Metric as Described
@@ -54,6 +56,24 @@ def family(described: Described) -> CounterMetricFamily | GaugeMetricFamily:
     return make(described.name, described.help, labels=described.labels)
 
 
+class Live(Collector):
+    """A gauge that is read when it is asked for."""
+
+    def __init__(self, described: Described, read: Callable[[], Mapping[tuple[str, ...], float]]) -> None:
+        """``read`` gives values by labels."""
+        self._described = described
+        self._read = read
+
+    def collect_into(self, registry: CollectorRegistry) -> None:
+        registry.register(self)
+
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+        found = family(self._described)
+        for labels, value in self._read().items():
+            found.add_metric(labels, value)
+        yield found
+
+
 def text(registry: CollectorRegistry) -> bytes:
     """What a registry tells now, in Prometheus' text format 0.0.4."""
     return generate_latest(registry)
@@ -66,11 +86,14 @@ class Shared:
     anything back and the files do not grow in number.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """What they keep is told by ``registry``, added up."""
         self.folder = Path(tempfile.mkdtemp(prefix="photomend-metrics-"))
-
-    def collect_into(self, registry: CollectorRegistry) -> None:
         MultiProcessCollector(registry, path=str(self.folder))
+
+    def environment(self) -> dict[str, str]:
+        """What such a process has to find in its environment, before the client library is imported."""
+        return {"PROMETHEUS_MULTIPROC_DIR": str(self.folder)}
 
     def forget_gauges(self, name: str) -> None:
         """The process of this name has ended: what it held, it holds no more."""
@@ -94,7 +117,7 @@ __all__ = [
     "Counter",
     "Gauge",
     "Histogram",
-    "Metric",
+    "Live",
     "Shared",
     "counter",
     "family",

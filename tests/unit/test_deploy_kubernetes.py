@@ -13,7 +13,7 @@ import kubernetes_validate
 import pytest
 import yaml
 from cloudcoil.models.keda.v1alpha1 import ScaledObject
-from cloudcoil.models.prometheus_operator.v1 import PrometheusRule, ServiceMonitor
+from cloudcoil.models.prometheus_operator.v1 import PodMonitor, PrometheusRule, ServiceMonitor
 
 from api.settings import ApiSettings
 from tests.tools import tool
@@ -29,7 +29,12 @@ GPU_OVERLAYS = {
     "mig": "nvidia.com/mig-2g.20gb",
 }
 FOLDERS = [*(f"overlays/{name}" for name in OVERLAYS), "fetch-weights"]
-OTHERS = {"ScaledObject": ScaledObject, "ServiceMonitor": ServiceMonitor, "PrometheusRule": PrometheusRule}
+OTHERS = {
+    "ScaledObject": ScaledObject,
+    "ServiceMonitor": ServiceMonitor,
+    "PodMonitor": PodMonitor,
+    "PrometheusRule": PrometheusRule,
+}
 #: The oldest that has `preStop: sleep` without a switch, and the newest that the schemas know.
 VERSIONS = ("1.30", kubernetes_validate.latest_version())
 
@@ -305,6 +310,15 @@ def test_everyone_reaches_names_redis_and_the_storage(name):
     assert ports == {53, 6379, 8333}
 
 
+def test_the_metrics_are_open_to_the_monitoring_namespace_alone():
+    (open_to,) = named("overlays/fleet", "NetworkPolicy", "photomend-metrics")["spec"]["ingress"]
+    assert [port["port"] for port in open_to["ports"]] == ["metrics"]
+    (place,) = open_to["from"]
+    assert place["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "monitoring"}
+    (others,) = named("overlays/fleet", "NetworkPolicy", "photomend-api")["spec"]["ingress"]
+    assert [port["port"] for port in others["ports"]] == ["http"]
+
+
 def test_workers_are_scaled_by_the_backlog_and_never_on_a_figure_that_is_missing():
     scaled = named("overlays/fleet", "ScaledObject", "photomend-worker")["spec"]
     assert scaled["scaleTargetRef"]["name"] == "photomend-worker"
@@ -321,7 +335,14 @@ def test_what_is_watched_is_there():
     monitor = named("overlays/fleet", "ServiceMonitor", "photomend-api")["spec"]
     service = named("overlays/fleet", "Service", "photomend-api")
     assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
-    assert {one["port"] for one in monitor["endpoints"]} == {one["name"] for one in service["spec"]["ports"]}
+    assert {one["port"] for one in monitor["endpoints"]} <= {one["name"] for one in service["spec"]["ports"]}
+    asked = named("overlays/fleet", "PodMonitor", "photomend")["spec"]
+    (wanted,) = asked["selector"]["matchExpressions"]
+    assert {*wanted["values"], "photomend-api"} == set(pods("overlays/fleet"))
+    (config,) = (one["data"] for one in rendered("overlays/fleet") if one["kind"] == "ConfigMap")
+    for pod in pods("overlays/fleet").values():
+        ports = {port["name"]: port["containerPort"] for port in pod["containers"][0]["ports"]}
+        assert str(ports["metrics"]) == config["PHOTOMEND_METRICS_PORT"]
     (group,) = named("overlays/fleet", "PrometheusRule", "photomend")["spec"]["groups"]
     for rule in group["rules"]:
         # Ours come with /metrics; a rule of figures that nobody exports would never fire.
