@@ -14,6 +14,12 @@ from typing import Any
 #: Packages whose versions decide about speed.
 PACKAGES = ("photomend", "torch", "openvino", "numpy", "opencv-python", "pyvips", "gfpgan", "facexlib", "basicsr")
 
+#: CPU flags, as Linux names them, that decide about speed.
+DECISIVE = frozenset(
+    {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni", "amx_bf16", "amx_int8"}
+    | {"asimd", "bf16", "i8mm", "sve", "svebf16"}  # Arm's
+)
+
 
 def described(cores: int) -> dict[str, Any]:
     """What ``latest.json`` says before its rows; ``cores``: those that each side may use."""
@@ -26,6 +32,7 @@ def described(cores: int) -> dict[str, Any]:
             "memory_gb": round(int((_first("/proc/meminfo", "MemTotal") or "0").split()[0]) / 1e6),
             "system": f"{platform.system()} {platform.release()}",
             "gpu": _gpu(),
+            "instructions": instructions(),
             "load": round(os.getloadavg()[0], 2),  # before it began: what else the machine did
         },
         "versions": _versions(),
@@ -35,6 +42,12 @@ def described(cores: int) -> dict[str, Any]:
 def _versions() -> dict[str, str]:
     found = {name: _version(name) for name in PACKAGES}
     return {name: one for name, one in found.items() if one} | {"python": platform.python_version()}
+
+
+def instructions() -> list[str]:
+    """Of those that decide about speed, what the CPU offers; without bfloat16's there is no reduced precision on it."""
+    flags = (_first("/proc/cpuinfo", "flags") or _first("/proc/cpuinfo", "Features") or "").split()
+    return [flag for flag in flags if flag in DECISIVE]
 
 
 def _first(path: str, name: str) -> str | None:

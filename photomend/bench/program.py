@@ -19,7 +19,7 @@ from photomend.bench.processes import BenchFailed, Helper
 from photomend.bench.turns import Measured, Task, compete
 
 #: The rows that come with the package.
-MODULES = tuple(f"photomend.bench.rows.{name}" for name in ("cold", "tiles", "folder", "service", "photos"))
+MODULES = tuple(f"photomend.bench.rows.{name}" for name in ("roofline", "cold", "tiles", "folder", "service", "photos"))
 
 
 @dataclass(frozen=True, kw_only=True)

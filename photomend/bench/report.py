@@ -74,7 +74,7 @@ def markdown(results: Mapping[str, Any], *, known: Sequence[str] = ()) -> str:
     about = ", ".join(f"{name} {versions[name]}" for name in ("torch", "openvino", "gfpgan") if name in versions)
     lines = [
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB"
-        f"{', ' + machine['gpu'] if machine.get('gpu') else ''}, {machine['system']};"
+        f"{', ' + machine['gpu'] if machine.get('gpu') else ''}{_instructions(machine)}, {machine['system']};"
         f" Python {versions['python']}, {about}; {results['date'][:10]}, commit {results['commit']},"
         f" {results['seconds'] / 60:.0f} minutes.",
         "",
@@ -92,6 +92,11 @@ def markdown(results: Mapping[str, Any], *, known: Sequence[str] = ()) -> str:
     if absent := [f"`{name}`" for name in known if name not in names]:
         lines += ["", f"Not measured: {', '.join(absent)}."]
     return "\n".join(lines)
+
+
+def _instructions(machine: Mapping[str, Any]) -> str:
+    found = machine.get("instructions")
+    return f" ({', '.join(found)})" if found else ""
 
 
 def _peaks(row: Mapping[str, Any]) -> str:

@@ -40,6 +40,13 @@ class Service:
     store: JobStore
     blobs: BlobStore
     settings: JobsSettings
+    sessions: Mapping[str, Sequence[int]]  #: of its processes, by what they are
+
+    def cpu_s(self) -> dict[str, float]:
+        """What they have taken so far, and this process with its looks at the jobs."""
+        from photomend.bench.cpu import cpu_s
+
+        return cpu_s(self.sessions) | {"bench": time.process_time()}
 
     def finish(self, count: int, *, in_flight: int) -> tuple[float, list[Job]]:
         """Seconds from the first submit to the last end of ``count`` jobs, so many at a time; and the jobs.
@@ -87,19 +94,25 @@ def measure(place: Workshop) -> Mapping[str, Any]:
     bare(photo, scale=SCALE)
     taken: dict[str, list[float]] = {"bare": []}
     added: list[float] = []
+    cpu: dict[str, list[float]] = {}
     with _service(place) as service:
         service.finish(2, in_flight=2)
         for _ in range(3 if place.is_full else 1):
             for flight, count in FLIGHTS.items():
-                began = time.monotonic()
+                began, cpu_began = time.monotonic(), time.process_time()
                 for _ in range(BARE):
                     bare(photo, scale=SCALE)
                 taken["bare"].append((time.monotonic() - began) / BARE)
+                cpu.setdefault("bare", []).append((time.process_time() - cpu_began) / BARE)
+                before = service.cpu_s()
                 seconds, jobs = service.finish(count, in_flight=flight)
                 taken.setdefault(str(flight), []).append(seconds / count)
+                if flight == max(FLIGHTS):
+                    for name, spent_s in service.cpu_s().items():
+                        cpu.setdefault(name, []).append((spent_s - before[name]) / count)
                 if flight == 1:
                     added += [_added(job) for job in jobs]
-    return _figures(taken, added)
+    return _figures(taken, added) | {"cpu_s": {name: round(median(spent), 3) for name, spent in cpu.items()}}
 
 
 def _figures(taken: Mapping[str, Sequence[float]], added: Sequence[float]) -> dict[str, Any]:
@@ -168,14 +181,17 @@ def _service(place: Workshop) -> Iterator[Service]:
             "PHOTOMEND_ALLOW_PREVIEW": "1",
             **plan.environment,
         }
+        assert redis.child is not None  # noqa: S101 - it was started
+        sessions = {"redis": [redis.child.pid], "s3": [child.pid for child in s3.children]}
         commands = {"keeper": [sys.executable, "-m", "photomend", "keeper"], "worker": plan.command(APP)}
         for name, command in commands.items():
             # The supervisor's own settings of the allocator and threads, of which this process has the same.
             child = Child(name, command, log=folder / f"{name}.log", env=child_environment(plan.defaults | env))
             stack.callback(child.stop, grace_s=10.0)
+            sessions[name] = [child.pid]
             if name == "worker":
                 child.wait_until(lambda: bool(store.slots()), timeout_s=READY_S)
-        yield Service(store=store, blobs=blobs, settings=settings)
+        yield Service(store=store, blobs=blobs, settings=settings, sessions=sessions)
 
 
 TRIALS = (
@@ -185,6 +201,6 @@ TRIALS = (
         about_s=150,
         promises=(at_least("share_percent", 95.0), at_most("added_ms", 50.0)),
         note="share_percent: with 4 or 16 jobs in flight, of a bare loop's speed; added_ms: by a job alone,"
-        " beyond its stages and transfers",
+        " beyond its stages and transfers; cpu_s: CPU seconds a photo by whom, with 16 in flight",
     ),
 )

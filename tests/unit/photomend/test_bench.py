@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 from photomend.bench import report
 from photomend.bench.contest import Workshop
+from photomend.bench.cpu import cpu_s
 from photomend.bench.program import Program, Results, known_rows, run
 from tests.bench.readme import CHART, with_figures, write
 
@@ -148,6 +151,43 @@ def test_the_readme_tells_of_failed_and_absent_rows_too(results: tuple[Results, 
     assert "somebody" not in readme
     assert f"]({CHART})" in readme
     assert "fast" in (tmp_path / CHART).read_text()
+
+
+def test_operations_are_those_that_the_papers_layers_have() -> None:
+    from photomend.bench.rows.roofline import operations
+
+    found = {name: round(value) for name, value in operations().items()}
+    assert found == {
+        "gfpgan_gflop": 396,
+        "parsenet_gflop": 90,
+        "resnet50_gflop_mp": 216,
+        "srvgg_gflop_mp": 2418,
+        "rrdb_gflop_mp": 8966,
+    }
+
+
+def test_cpu_time_is_told_by_who_took_it() -> None:
+    burn = "import sys, time\nwhile time.process_time() < 0.4: pass\nprint(); sys.stdin.read()"
+    both: list[subprocess.Popen[bytes]] = []
+    for code in (burn, "print(); import sys; sys.stdin.read()"):
+        child = subprocess.Popen(
+            [sys.executable, "-S", "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        both.append(child)
+    try:
+        for child in both:
+            assert child.stdout is not None
+            child.stdout.readline()
+        taken = cpu_s({"busy": [both[0].pid], "idle": [both[1].pid], "gone": []})
+    finally:
+        for child in both:
+            child.communicate(timeout=30)
+    assert taken["busy"] >= 0.35
+    assert taken["idle"] < taken["busy"]
+    assert taken["gone"] == 0
 
 
 def test_every_row_has_a_name_of_its_own() -> None:
