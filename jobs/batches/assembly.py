@@ -124,7 +124,7 @@ class Assembly:
         elapsed_s = None if batch.started_at is None else max(0.0, ended_at - batch.started_at)
         cost = cost_view(batch.price, batch.gpu_s)
         return Heading(
-            title=f"Batch {batch.id}",
+            title=str(batch.id),
             source=batch.spec.source_uri,
             output=batch.spec.output.uri,
             made_by=f"{_PROGRAM} {_version()}",
