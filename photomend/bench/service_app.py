@@ -13,7 +13,7 @@ from worker.settings import WorkerSettings
 
 
 def load_engine(settings: WorkerSettings, sandbox: Sandbox) -> Restoring:
-    """As ``worker.app`` does, with the detector that costs what the full-size one does and finds all the same."""
+    """As ``worker.loading`` does, with the detector that costs what the full-size one does and finds all the same."""
     sandbox.start()
     place = Workshop(folder=settings.weights_dir.parent)
     shelf = seeded.shelf_of(place)

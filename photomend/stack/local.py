@@ -169,6 +169,9 @@ class LocalStack:
                 JobStore.connect(given).ping()
             except JobsError as err:
                 raise StackError(f"the Redis that PHOTOMEND_REDIS_URL names does not answer: {err}") from err
+            if "allow_volatile_redis" not in given.model_fields_set:
+                # One's own on one's own machine, often as it was installed; `photomend doctor` says what it may lose.
+                self._env["PHOTOMEND_ALLOW_VOLATILE_REDIS"] = "1"
             return
         self._on_step("Starting Redis")
         server = RedisServer(self.plan.data_dir / "redis", self.plan.redis_port)
