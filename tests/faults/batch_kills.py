@@ -4,15 +4,12 @@
 through API, Redis with its append-only file, S3, keeper and a real worker with the preview pack. SIGKILL strikes
 worker, API, keeper and Redis in turn, each while it has the batch in hand, and each is proved to have struck. Then
 every line of the manifest must have its one row, with the right end, and every object must be what its row says.
-Exits with 1 if a promise was broken; writes build/batch-kills/latest.json.
+Exits with 1 if a promise was broken; writes the figures and the report into build/batch-kills.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import hashlib
-import io
 import json
 import os
 import signal
@@ -23,17 +20,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
 
-from jobs.batches.model import BATCH_METADATA, ENDED, Batch, BatchId, BatchState
-from jobs.batches.report import CHECKSUMS, CSV, JSON_LINES
+from jobs.batches.model import ENDED, Batch, BatchId
+from jobs.batches.report import CSV, PAGE
 from jobs.batches.store import report_ref
 from jobs.connection import PREFIX
-from jobs.errors import JobsError, StoreUnavailable
+from jobs.errors import StoreUnavailable
 from jobs.model import ObjectRef
 from jobs.settings import JobsSettings
 from jobs.states import JobState
@@ -41,85 +37,28 @@ from photomend.stack.ports import LOOPBACK, free_ports
 from photomend.stack.redis import RedisServer
 from photomend.stack.swift import S3Server
 from tests.conftest import CALLBACK_SECRET
-from tests.fleet import LEASE_S, ROOT, Fleet, png, wait_for
+from tests.faults.batch_proof import (
+    MENDED,
+    OUTPUT,
+    SCANS,
+    Findings,
+    Wanted,
+    hashes_of,
+    made_pictures,
+    manifest,
+    prove,
+    shared_pictures,
+)
+from tests.fleet import LEASE_S, ROOT, Fleet, wait_for
 
 VICTIMS = ("worker", "keeper", "api", "redis")
-BUCKET, SCANS, MENDED = "photomend", "scans", "mended"
-OUTPUT = "delivery/"
+BUCKET = "photomend"
 #: What a busy machine may take to start anything, and the whole batch to end (seconds).
 READY_S, END_S = 120.0, 1500.0
 #: How long the fake restorer takes for a picture.
 WORK_MS = 200
-PICTURES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"}
 
 Tell = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """A line of the manifest, and how it must end."""
-
-    line: dict[str, Any]
-    data: bytes | None  #: None: nothing lies there
-    ends: frozenset[str]  #: error codes; empty = it must succeed
-
-    @property
-    def key(self) -> str:
-        return str(self.line["source"]).partition("/")[2].partition("/")[2].partition("/")[2]
-
-
-@dataclass(slots=True, kw_only=True)
-class Findings:
-    """What a run came to."""
-
-    lines: int = 0
-    seconds: float = 0.0
-    strikes: list[dict[str, Any]] = field(default_factory=list)
-    statuses: dict[str, int] = field(default_factory=dict)
-    errors: dict[str, int] = field(default_factory=dict)
-    files: int = 0
-    attempts: int = 0  #: epochs of runners that the batch had
-    broken: list[str] = field(default_factory=list)
-
-
-def manifest(pictures: dict[str, bytes], *, bad: int) -> list[Wanted]:
-    """Lines for the pictures, and for ``bad`` files of each kind that must fail, spread between them."""
-    good = [_wanted(f"good/{name}", data) for name, data in sorted(pictures.items())]
-    whole = next(iter(pictures.values()))
-    kinds: dict[str, tuple[bytes | None, frozenset[str], dict[str, str]]] = {
-        "cut.png": (png(64, 48)[:90], frozenset({"image_truncated", "image_unreadable"}), {}),
-        "empty.jpg": (b"", frozenset({"image_unreadable", "image_truncated"}), {}),
-        "letter.jpg": (b"Dear aunt, the pictures are in the blue box.", frozenset({"image_unreadable"}), {}),
-        "missing.tif": (None, frozenset({"input_not_found"}), {}),
-        "changed.jpg": (whole, frozenset({"input_changed"}), {"sha256": "0" * 64}),
-        "other.jpg": (whole, frozenset({"input_changed"}), {"etag": "0" * 32}),
-    }
-    spoilt = [
-        _wanted(f"bad/{number:03d}-{name}", data, ends, **words)
-        for number in range(bad)
-        for name, (data, ends, words) in kinds.items()
-    ]
-    step = max(1, (len(good) + len(spoilt)) // max(1, len(spoilt)))
-    for place, one in enumerate(spoilt):
-        good.insert(min(len(good), place * step), one)
-    return good
-
-
-def _wanted(key: str, data: bytes | None, ends: frozenset[str] = frozenset(), **words: str) -> Wanted:
-    line: dict[str, Any] = {"source": f"s3://{SCANS}/{key}"}
-    if data is not None and not ends:
-        line["sha256"] = hashlib.sha256(data).hexdigest()
-    return Wanted(line=line | words, data=data, ends=ends)
-
-
-def made_pictures(count: int) -> dict[str, bytes]:
-    """Pictures without people, each another one."""
-    return {f"{number:04d}.png": png(24 + number % 7, 16 + number // 7) for number in range(count)}
-
-
-def shared_pictures(folder: Path) -> dict[str, bytes]:
-    """Every photo of the development set."""
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix.lower() in PICTURES}
 
 
 class Yard:
@@ -301,7 +240,9 @@ def _is_alive(pid: int) -> bool:
         return False
 
 
-def run(yard: Yard, wanted: list[Wanted], *, kills: int, options: dict[str, Any], tell: Tell) -> Findings:
+def run(
+    yard: Yard, wanted: list[Wanted], *, kills: int, options: dict[str, Any], tell: Tell, out: Path | None = None
+) -> Findings:
     """The batch from its submission to its proof, with ``kills`` SIGKILLs to each kind of process."""
     began = time.monotonic()
     found = Findings(lines=len(wanted))
@@ -324,7 +265,12 @@ def run(yard: Yard, wanted: list[Wanted], *, kills: int, options: dict[str, Any]
 
     wait_for(ended, what="the batch ends", within_s=END_S)
     found.seconds = round(time.monotonic() - began, 1)
-    _prove(yard, _get(yard, batch), wanted, masters, found)
+    prove(yard.fleet, _get(yard, batch), wanted, masters, found)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        for name in (PAGE, CSV):
+            ref = report_ref(_get(yard, batch), name)
+            (out / name).write_bytes(yard.fleet.blobs.get(ref, max_bytes=1 << 30))
     return found
 
 
@@ -335,15 +281,7 @@ def _store(yard: Yard, wanted: list[Wanted]) -> dict[str, str]:
             yard.fleet.blobs.put(ObjectRef(bucket=SCANS, key=one.key), one.data, content_type="image/jpeg")
     text = "".join(json.dumps(one.line) + "\n" for one in wanted)
     yard.fleet.blobs.put(ObjectRef(bucket=SCANS, key="list.jsonl"), text.encode(), content_type="application/jsonl")
-    return _hashes(yard, wanted)
-
-
-def _hashes(yard: Yard, wanted: list[Wanted]) -> dict[str, str]:
-    def digest(key: str) -> str:
-        data = yard.fleet.blobs.get(ObjectRef(bucket=SCANS, key=key), max_bytes=1 << 30)
-        return hashlib.sha256(data).hexdigest()
-
-    return {one.key: digest(one.key) for one in wanted if one.data is not None} | {"list.jsonl": digest("list.jsonl")}
+    return hashes_of(yard.fleet, wanted)
 
 
 def _submit(yard: Yard, options: dict[str, Any]) -> BatchId:
@@ -373,99 +311,6 @@ def _done(yard: Yard, batch: BatchId, tell: Tell) -> int:
     found = _get(yard, batch)
     tell(f"{found.state}: {found.counts.done} of {found.total} lines have their row")
     return found.counts.done
-
-
-# -- the proof
-
-
-def _prove(yard: Yard, batch: Batch, wanted: list[Wanted], masters: dict[str, str], found: Findings) -> None:
-    found.attempts = batch.epoch
-    if batch.state is not BatchState.SUCCEEDED:
-        found.broken.append(f"the batch is {batch.state}: {batch.failure}")
-        return
-    data = {
-        name: yard.fleet.blobs.get(report_ref(batch, name), max_bytes=1 << 30).decode()
-        for name in (JSON_LINES, CSV, CHECKSUMS)
-    }
-    rows = [json.loads(line) for line in data[JSON_LINES].splitlines()]
-    found.statuses = dict(Counter(row["status"] for row in rows))
-    found.errors = dict(Counter(row["error_code"] for row in rows if row["error_code"]))
-    broken = [
-        *_lines(rows, wanted),
-        *_table(data[CSV], rows),
-        *_outputs(yard, batch, rows, data[CHECKSUMS], found),
-        *_kept(yard, wanted, masters),
-        *_left_over(yard, batch),
-    ]
-    found.broken.extend(broken)
-
-
-def _lines(rows: list[dict[str, Any]], wanted: list[Wanted]) -> Iterator[str]:
-    """One row for each line, in its place, with its right end."""
-    numbers = [row["number"] for row in rows]
-    if numbers != list(range(1, len(wanted) + 1)):
-        yield f"rows are not the manifest's lines, each once: {len(numbers)} rows for {len(wanted)} lines"
-        return
-    for row, one in zip(rows, wanted, strict=True):
-        if row["source"] != one.line["source"]:
-            yield f"line {row['number']} tells of {row['source']}, not of {one.line['source']}"
-        if not one.ends and row["status"] != "succeeded":
-            yield f"{one.key} is {row['status']} ({row['error_code']}: {row['error']}), though it is a good picture"
-        if one.ends and (row["status"], row["error_code"] in one.ends) != ("failed", True):
-            yield f"{one.key} is {row['status']} ({row['error_code']}), not one of {sorted(one.ends)}"
-        if row["status"] == "succeeded" and row["source_sha256"] != one.line.get("sha256"):
-            yield f"the row of {one.key} has another source's checksum"
-
-
-def _table(text: str, rows: list[dict[str, Any]]) -> Iterator[str]:
-    table = list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline="")))
-    if [(int(line["number"]), line["status"]) for line in table] != [(row["number"], row["status"]) for row in rows]:
-        yield "CSV and JSON Lines tell different things"
-
-
-def _outputs(
-    yard: Yard, batch: Batch, rows: list[dict[str, Any]], sums: str, found: Findings
-) -> Iterator[str]:  # fmt: skip
-    """Every file that a row names is there once and is what the row says; nothing else was delivered."""
-    files = [file for row in rows for file in row["outputs"]]
-    found.files = len(files)
-    keys = [file["key"] for file in files]
-    if len(set(keys)) != len(keys):
-        yield "a file was delivered twice"
-    for file in files:
-        ref = ObjectRef(bucket=MENDED, key=file["key"])
-        try:
-            made, info = yard.fleet.blobs.get(ref, max_bytes=1 << 30), yard.fleet.blobs.head(ref)
-        except JobsError as err:
-            yield f"{file['key']} is not there: {err}"
-            continue
-        if (hashlib.sha256(made).hexdigest(), len(made)) != (file["sha256"], file["bytes"]):
-            yield f"{file['key']} is not what its row says"
-        if info.metadata.get(BATCH_METADATA) != batch.id:
-            yield f"{file['key']} does not say whose it is"
-    if sums != "".join(f"{file['sha256']}  {file['key']}\n" for file in files):
-        yield "manifest-sha256.txt is not the rows' files"
-    listed = {one.ref.key for one in yard.fleet.blobs.list(MENDED, prefix=OUTPUT)}
-    # A listing may lag, so what is missing in it proves nothing; what is too much does.
-    for key in sorted(listed - set(keys)):
-        if "/_photomend/" not in key:
-            yield f"{key} was delivered, and no row tells of it"
-
-
-def _kept(yard: Yard, wanted: list[Wanted], masters: dict[str, str]) -> Iterator[str]:
-    if _hashes(yard, wanted) != masters:
-        yield "a master is not what it was"
-    strange = {one.ref.key for one in yard.fleet.blobs.list(SCANS, prefix="")} - set(masters)
-    if strange:
-        yield f"something was written among the masters: {sorted(strange)}"
-
-
-def _left_over(yard: Yard, batch: Batch) -> Iterator[str]:
-    """Of a batch that ended nothing is in flight, and no row waits in Redis."""
-    if yard.fleet.store.batches.flight(batch.id):
-        yield "items are in flight though the batch has ended"
-    if list(yard.fleet.store.batches.open_rows(batch.id)):
-        yield "rows wait in Redis though the batch has ended"
 
 
 # -- make batch-kills
@@ -507,7 +352,7 @@ def main() -> int:
     wanted = manifest(pictures, bad=said.bad)
     options = {} if said.fake else {"scale": 1, "background": "none", "outputs": ["image", "provenance"]}
     with _folder(said.out) as folder, Yard(folder, is_real=not said.fake) as yard:
-        found = run(yard, wanted, kills=said.kills, options=options, tell=_teller())
+        found = run(yard, wanted, kills=said.kills, options=options, tell=_teller(), out=said.out)
     words = {name: getattr(found, name) for name in Findings.__dataclass_fields__}
     (said.out / "latest.json").write_text(json.dumps(words, indent=2) + "\n")
     struck = Counter(strike["victim"] for strike in found.strikes)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.batch_kills import VICTIMS, Yard, made_pictures, manifest, run
+from tests.faults.batch_kills import VICTIMS, Yard, run
+from tests.faults.batch_proof import made_pictures, manifest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
