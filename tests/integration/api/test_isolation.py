@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from jobs.batches.model import BatchId, BatchState
-from jobs.blobs import BlobStore
+from jobs.batches.model import BatchId, BatchState, ItemState
+from jobs.batches.store import Settled, piece_ref
 from jobs.connection import PREFIX
+from jobs.delivery.rows import OutputFile, ReviewNote, Row, Status, to_words
 from jobs.keys import Scope
 from jobs.model import Tenant, TenantId
 from jobs.settings import JobsSettings
 from jobs.store import JobStore
+from tests.doubles import MemoryBlobs
 from tests.integration.api.conftest import ALLOWED_CALLBACK, Service, make_settings, problem
 
 ANN, BOB = TenantId("ann"), TenantId("bob")
 #: These are about nobody's own.
-OPEN = {"get /livez", "get /readyz", "get /problems/{code}", "get /v1/models"}
+OPEN = {"get /livez", "get /readyz", "get /problems/{code}", "get /v1/models", "get /metrics"}
 #: These name nothing of anybody's: the other gets what is its own.
 OWN = {
     "get /v1/jobs",
@@ -48,6 +51,7 @@ class World:
         self.to_delete = self._submit()
         service.fail(service.claim(self.to_delete))
         self.batch = self._batch(BatchState.RUNNING)
+        self._write_row(self.batch)
         self.ended_batch = self._batch(BatchState.RUNNING, BatchState.COMPLETING, BatchState.SUCCEEDED)
         self.canceled_batch = self._batch(BatchState.CANCELING, BatchState.COMPLETING, BatchState.CANCELED)
 
@@ -70,6 +74,23 @@ class World:
             batch = self.service.store.batches.note(batch, to=state, prepared=1, total=1, n_failed=1)
         return batch.id
 
+    def _write_row(self, batch_id: str) -> None:
+        """A result that a person should look at, and the line of the pinned manifest that it is of."""
+        batches = self.service.store.batches
+        batch = batches.get(BatchId(batch_id))
+        image = OutputFile(part="image", key="x/a.png", sha256="0" * 64, bytes=9)
+        flag = ReviewNote(face="g5k2p", code="tiny", reason="it is enlarged 9.0 times")
+        row = Row(
+            number=1, source="s3://photos-of-ann/a.png", status=Status.SUCCEEDED, outputs=(image,), review=(flag,)
+        )
+        batches.open(batch, 0, rows=1, kept={})
+        batches.settle(
+            batch, [Settled(item=0, state=ItemState.SUCCEEDED, row=json.dumps(to_words(row)), is_flagged=True)]
+        )
+        line = json.dumps({"source": row.source}).encode()
+        place = piece_ref(self.service.settings.bucket, batch, 0)
+        self.service.blobs.put(place, line, content_type="application/jsonl")
+
     def everything(self) -> dict[str, bytes]:
         """What the store has, but for when keys were used and how much of a rate is left."""
         redis = self.service.store._redis
@@ -91,8 +112,10 @@ class World:
 
 
 @pytest.fixture
-def world(redis_settings: JobsSettings, no_storage: BlobStore) -> Iterator[World]:
-    made = Service(make_settings(redis_settings, api_keys_required=True), blobs=no_storage)
+def world(redis_settings: JobsSettings) -> Iterator[World]:
+    blobs = MemoryBlobs()
+    blobs.ensure_bucket(redis_settings.bucket)
+    made = Service(make_settings(redis_settings, api_keys_required=True), blobs=blobs)  # type: ignore[arg-type]
     yield World(made)
     made.store.close()
 
@@ -105,6 +128,15 @@ def calls(world: World) -> dict[str, tuple[str, dict[str, Any]]]:
     return {
         "get /v1/batches/{batch_id}": (batch, {}),
         "get /v1/batches/{batch_id}/items": (f"{batch}/items?status=in_flight", {}),
+        "get /v1/batches/{batch_id}/items/{number}": (f"{batch}/items/1", {}),
+        "get /v1/batches/{batch_id}/items/{number}/result": (f"{batch}/items/1/result", {}),
+        "post /v1/batches/{batch_id}/items/{number}/review": (
+            f"{batch}/items/1/review",
+            {"json": {"decision": "accepted"}},
+        ),
+        "get /v1/batches/{batch_id}/review": (f"{batch}/review", {}),
+        "get /v1/batches/{batch_id}/review.csv": (f"{batch}/review.csv", {}),
+        "post /v1/batches/{batch_id}/redo": (f"{batch}/redo", {"json": {"items": [{"number": 1}]}}),
         "get /v1/batches/{batch_id}/events": (f"{ended}/events", {}),
         "get /v1/batches/{batch_id}/report": (f"{ended}/report", {}),
         "post /v1/batches/{batch_id}/pause": (f"{batch}/pause", {}),
