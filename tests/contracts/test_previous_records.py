@@ -11,8 +11,9 @@ import pytest
 import redis
 
 from jobs.batches.model import BatchId
-from jobs.model import Job, JobId
+from jobs.model import Job, JobId, Priority
 from jobs.options import JobOptions
+from jobs.outcomes import ClaimRefusal
 from jobs.queue import KEY_PREFIX, TASK
 from jobs.settings import JobsSettings
 from jobs.states import JobState
@@ -135,3 +136,21 @@ def test_a_file_says_every_option_of_its_form(frozen: dict[str, Any]) -> None:
     # These two exclude others.
     assert set(rich["options"]) | {"aligned", "seed"} == set(OPTIONS_V1) - younger
     assert JobOptions.from_mapping(OPTIONS_V1 | rich["options"]).suffix == "_x"
+
+
+def test_a_record_that_asks_for_an_unknown_option_is_left_until_somebody_knows_it(
+    redis_settings: JobsSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is signed, so a newer process wrote it, and did not say so in its form."""
+    store = JobStore.connect(redis_settings)
+    with monkeypatch.context() as newer:
+        spec = json.dumps({"input": "s3://photos/a.jpg", "options": {"sparkle": True}})
+        newer.setattr("jobs.admission.spec_to_json", lambda _: spec)
+        job_id = store.submit(samples.job()).job.id
+    store.take(credits=1, priority=Priority.INTERACTIVE)
+    assert store.claim(job_id, worker="old:1:0", lease_s=1e-6) is ClaimRefusal.UNREADABLE
+    with monkeypatch.context() as newer:
+        newer.setattr("jobs.store.job_from_record", lambda _, record: json.loads(record["spec"])["options"])
+        store.release_worker("old:1:0", charge=True)
+        assert store.claim(job_id, worker="new:1:0", lease_s=9.0) == {"sparkle": True}
+    store.close()
