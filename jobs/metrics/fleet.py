@@ -92,6 +92,9 @@ def _tallied(tally: Mapping[str, float]) -> Iterator[Family]:
         # A newer version may count what this one does not know.
         if word in told and len(labels) == len(_TALLIED[word].labels):
             told[word].add_metric(labels, value)
+    if "resent" not in tally:
+        # From the beginning, so that the first one is an increase.
+        told["resent"].add_metric([], 0)
     yield from told.values()
 
 

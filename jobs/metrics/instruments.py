@@ -14,6 +14,7 @@ from prometheus_client import (
     Gauge,
     Histogram,
     ProcessCollector,
+    disable_created_metrics,
     generate_latest,
     values,
 )
@@ -31,6 +32,8 @@ CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 def new_registry(component: str) -> CollectorRegistry:
     """A registry that tells of this process: CPU, memory, files, and which version of what it is."""
+    # When each series was made is as many series again, which nobody asks for.
+    disable_created_metrics()
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     gauge(BUILD, registry).labels(metadata.version("photomend"), component).set(1)

@@ -92,9 +92,21 @@ def test_whatever_a_service_names_is_declared(everything):
 
 def test_what_prometheus_asks_answers_there(everything):
     asked = yaml.safe_load((DEPLOY / "observability" / "prometheus.yml").read_text())["scrape_configs"]
-    targets = {one["job_name"]: place for one in asked for group in one["static_configs"] for place in group["targets"]}
+    targets = {
+        one["job_name"]: place for one in asked for group in one.get("static_configs", ()) for place in group["targets"]
+    }
     assert targets == {"prometheus": "127.0.0.1:9090", "seaweedfs": "seaweedfs:9327"}
     assert "-metricsPort=9327" in everything["services"]["seaweedfs"]["command"]
+    (ours,) = (names for one in asked for names in one.get("dns_sd_configs", ()))
+    processes = {
+        name: words["environment"]
+        for name, words in everything["services"].items()
+        if {"api", "keeper", "worker"} & set(words.get("command", ())[1:2])
+    }
+    assert set(ours["names"]) == set(processes)
+    for environment in processes.values():
+        assert environment["PHOTOMEND_METRICS_PORT"] == str(ours["port"])
+        assert environment["PHOTOMEND_METRICS_HOST"] == "0.0.0.0"
     (source,) = yaml.safe_load((DEPLOY / "observability" / "grafana" / "datasources.yml").read_text())["datasources"]
     assert source["url"] == "http://prometheus:9090"
 
