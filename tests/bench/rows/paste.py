@@ -5,6 +5,7 @@ The picture is smooth and made, the faces are its own crops, sharpened; both sid
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,7 @@ def _landmarks(case: _Case) -> list[NDArray[np.float32]]:
     return [((FFHQ_TEMPLATE - CROP_PX / 2) * size + centre).astype(np.float32) for centre in centres]
 
 
+@functools.cache
 def _classes() -> NDArray[np.uint8]:
     """A face in the middle of a crop."""
     y, x = np.mgrid[0:512, 0:512]
