@@ -157,7 +157,7 @@ def _child(role: str, url: str, folder: str, window: int) -> None:
 
 
 def _open_buckets(runner: BatchRunner) -> None:
-    blobs: Any = runner._blobs
+    blobs: Any = runner._hands.blobs
     for bucket in (LISTS, MENDED, OWN):
         blobs.ensure_bucket(bucket)
 

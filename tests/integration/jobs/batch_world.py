@@ -63,13 +63,21 @@ class World:
         return Manifest(ref=ref, etag=stored.etag, format=form)
 
     def runner(
-        self, *, name: str = "keeper", window: int = 50, blobs: Any = None, lease_s: float = LEASE_S
+        self,
+        *,
+        name: str = "keeper",
+        window: int = 50,
+        blobs: Any = None,
+        lease_s: float = LEASE_S,
+        max_pixels: int = 10**9,
     ) -> BatchRunner:
         objects = blobs or self.blobs
         place = Place(
             blobs=objects, may_read=self.store.tenants.require_readable, bucket=self.bucket, max_bytes=10_000_000
         )
-        return BatchRunner(self.store, objects, place, name=name, window=window, lease_s=lease_s, threads=4)
+        return BatchRunner(
+            self.store, objects, place, name=name, window=window, lease_s=lease_s, threads=4, max_pixels=max_pixels
+        )
 
     def submit(self, source: Any, **words: Any) -> BatchId:
         spec = BatchSpec(source=source, output=self.out, **words)
@@ -153,11 +161,15 @@ class World:
         page = self.blobs.get(report_ref(found, "report.html"), max_bytes=10**8).decode()
         assert batch in page
         sums = self.blobs.get(report_ref(found, "manifest-sha256.txt"), max_bytes=10**8).decode()
-        zipped = self.blobs.get(report_ref(found, "premis.xml.gz"), max_bytes=10**8)
-        self.premis = etree.fromstring(gzip.decompress(zipped))
+        assert self.premis(found).tag.endswith("premis")
         files = [file for row in rows for file in row["outputs"]]
         assert sums == "".join(f"{file['sha256']}  {file['key']}\n" for file in files)
         return rows
+
+    def premis(self, batch: Batch) -> Any:
+        """The record of an ended batch, as XML."""
+        zipped = self.blobs.get(report_ref(batch, "premis.xml.gz"), max_bytes=10**8)
+        return etree.fromstring(gzip.decompress(zipped))
 
     def reconcile(self, batch: BatchId) -> dict[str, int]:
         """How many rows are what; each line of the manifest has one, and the batch counts the same."""

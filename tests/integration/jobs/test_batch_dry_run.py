@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jobs.batches.manifest import Prefix
+from jobs.batches.manifest import Prefix, read
 from jobs.batches.model import BatchState
 from jobs.batches.view import batch_view
 from jobs.errors import IllegalMove, StorageUnavailable
@@ -19,7 +19,8 @@ from jobs.store import JobStore
 from tests import fleet, samples
 from tests.doubles import MemoryBlobs
 from tests.integration.jobs.batch_world import World
-from worker import batch_survey, batches
+from worker import batch_dry_run, batch_survey, batches
+from worker.batch_hands import Work
 
 MODEL = {"name": "preview", "sha256": "1" * 64, "engine": "torch-cpu", "precision": "float32", "background": "none"}
 
@@ -126,8 +127,7 @@ def test_without_a_worker_or_a_measured_job_it_says_what_it_does_not_know(store:
 def test_a_large_picture_is_refused_by_the_operators_limit_and_an_empty_list_fails(world: World) -> None:
     world.scan("in/a.png", picture(200, 100))
     batch = world.submit(Prefix(bucket="scans", prefix="in/"), dry_run=True)
-    runner = world.runner()
-    runner._max_pixels = 19_999
+    runner = world.runner(max_pixels=19_999)
     found = world.until(batch, BatchState.SUCCEEDED, runner=runner).estimate
     assert [one.code for one in found.refused] == ["image_too_large"]  # type: ignore[union-attr]
     empty = world.submit(Prefix(bucket="scans", prefix="nothing/"), dry_run=True)
@@ -138,7 +138,7 @@ def test_a_large_picture_is_refused_by_the_operators_limit_and_an_empty_list_fai
 
 def test_a_dry_run_survives_trouble_and_another_keeper_and_can_be_canceled(world: World, monkeypatch) -> None:
     monkeypatch.setattr(batches, "TROUBLE_S", 0.0)
-    monkeypatch.setattr(batches, "LOOKS_A_TURN", 4)
+    monkeypatch.setattr(batch_dry_run, "LOOKS_A_TURN", 4)
     for number in range(12):
         world.scan(f"in/{number:02}.png", picture(100, 100))
     batch = world.submit(Prefix(bucket="scans", prefix="in/"), dry_run=True)
@@ -161,14 +161,14 @@ def test_a_dry_run_survives_trouble_and_another_keeper_and_can_be_canceled(world
     assert world.until(other, BatchState.CANCELED).estimate is None
 
 
-def _taken(runner: batches.BatchRunner) -> batches.Work:
-    return batches.Work(batch=runner._batches.lease("first", lease_s=30.0, limit=1)[0])
+def _taken(runner: batches.BatchRunner) -> Work:
+    return Work(batch=runner._batches.lease("first", lease_s=30.0, limit=1)[0])
 
 
 def test_the_sample_is_drawn_by_chance_and_the_same_each_time(world: World, monkeypatch) -> None:
     monkeypatch.setattr(batch_survey, "SAMPLE", 20)
     batch = world.get(world.submit(world.manifest([f"scans,{n}.png" for n in range(400)]), dry_run=True))
-    lines = [entry for entry, _ in batches.read(world.blobs, batch.spec.source)]  # type: ignore[arg-type]
+    lines = [entry for entry, _ in read(world.blobs, batch.spec.source)]  # type: ignore[arg-type]
 
     def drawn() -> list[int]:
         survey = batch_survey.Survey(batch=batch)

@@ -8,7 +8,7 @@ from jobs.batches.model import PART_ROWS, BatchState
 from jobs.store import JobStore
 from tests.bench import batch_million as bench
 from tests.doubles import MemoryBlobs
-from worker.batches import OPEN_PARTS
+from worker.batch_running import OPEN_PARTS
 
 ITEMS = 20_000
 WINDOW = 1000

@@ -9,7 +9,7 @@ from jobs.batches.manifest import ManifestInvalid, Prefix
 from jobs.batches.model import BatchSpec
 from jobs.model import ObjectRef
 from jobs.options import JobOptions
-from worker.batches import ALWAYS, AUTO_BACKGROUND, RESTORERS, pins_of
+from worker.batch_pins import ALWAYS, AUTO_BACKGROUND, RESTORERS, pins_of
 
 
 def slots(*names: str, engine: str = "torch 2.13 on cpu", sha256: str = "a") -> Slots:
