@@ -80,7 +80,7 @@ COMMANDS = {
         "doctor",
         "Look through settings, Redis, storage, jobs, weights and devices; say what does not fit, and what to do.",
     ),
-    "train": Entry("train", "app", "Train and export the preview weights."),
+    "train": Entry("train", "app", "Train a GFPGAN as published; train and export the preview weights."),
     "evaluate": Entry(
         "evaluate",
         "evaluate",

@@ -28,6 +28,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import torch
 
 from pipeline.errors import WeightsCorrupt, WeightsMissing
@@ -39,6 +40,9 @@ LOCAL_FILE = "local.toml"
 
 #: Keys under which training frameworks wrap the state dict, best first: the moving average is what is published.
 WRAPPERS = ("params_ema", "params", "state_dict")
+
+#: Where pickles of NumPy 1 and 2 look for what makes an array.
+NUMPY_HOMES = ("numpy.core.multiarray", "numpy._core.multiarray")
 
 
 class Kind(StrEnum):
@@ -191,8 +195,10 @@ def unwrap(content: Any, file: str) -> StateDict:
     return {key.removeprefix("module."): value for key, value in content.items()}
 
 
-def read_checkpoint_file(path: Path) -> Any:
+def read_checkpoint_file(path: Path, *, arrays: bool = False) -> Any:
     """What a training run's own file holds, tensors and plain values only; such files have no published hash.
+
+    ``arrays``: NumPy's arrays and numbers too.
 
     Raises:
         WeightsMissing: there is no such file.
@@ -200,7 +206,19 @@ def read_checkpoint_file(path: Path) -> Any:
     """
     if not path.is_file():
         raise WeightsMissing(f"{path} is not there")
-    return _tensors_only(path.read_bytes(), path.name)
+    with torch.serialization.safe_globals(_numpy_globals() if arrays else []):
+        return _tensors_only(path.read_bytes(), path.name)
+
+
+def _numpy_globals() -> list[Any]:
+    """What pickled arrays and numbers are made by, under their names in NumPy 1 and 2; none of it runs code."""
+    from numpy._core import multiarray  # noqa: PLC0415  (where pickles of NumPy 2 find it)
+
+    made = [
+        (getattr(multiarray, name), f"{home}.{name}") for name in ("_reconstruct", "scalar") for home in NUMPY_HOMES
+    ]
+    kinds = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32)]
+    return [*made, np.ndarray, np.dtype, *kinds]
 
 
 def _tensors_only(source: bytes | Path, file: str) -> Any:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from photomend import exits
+from photomend.commands import train_gan
 
 if TYPE_CHECKING:
     from pipeline.training.recipe import Run
@@ -29,7 +28,9 @@ SHOWN_EVERY = 20
 
 @app.callback()
 def train() -> None:
-    """Train and export the preview weights.
+    """Train a GFPGAN as published; train and export the preview weights.
+
+    photomend train gan train_gfpgan_v1.yml --out runs/v1
 
     The pack was tuned from its first version by these, and is measured by the last:
 
@@ -59,7 +60,7 @@ def restorer(
 
     Example: photomend train restorer --steps 200 --out /tmp/trial
     """
-    with _errors_as_sentences():
+    with train_gan.errors_as_sentences():
         from pipeline.training import recipe
 
         committed = recipe.RESTORER_PLAN if init is None else recipe.RESTORER_TUNING
@@ -82,7 +83,7 @@ def detector(
 
     Example: photomend train detector --resume
     """
-    with _errors_as_sentences():
+    with train_gan.errors_as_sentences():
         from pipeline.training import recipe
 
         committed = recipe.DETECTOR_PLAN if init is None else recipe.DETECTOR_TUNING
@@ -104,7 +105,7 @@ def upsampler(
 
     Example: photomend train upsampler --steps 100 --out /tmp/trial
     """
-    with _errors_as_sentences():
+    with train_gan.errors_as_sentences():
         from pipeline.training import recipe
 
         plan = recipe.with_steps(recipe.UPSAMPLER_PLAN, steps=steps, seed=seed)
@@ -124,7 +125,7 @@ def export(
     """
     if restorer is None and detector is None and upsampler is None:
         raise typer.BadParameter("name a run's folder with --restorer, --detector or --upsampler")
-    with _errors_as_sentences():
+    with train_gan.errors_as_sentences():
         from rich.console import Console
 
         from pipeline.training import recipe
@@ -147,6 +148,10 @@ app.command("restorer")(restorer)
 app.command("detector")(detector)
 app.command("upsampler")(upsampler)
 app.command("export")(export)
+app.command("gan")(train_gan.gan)
+app.command("prior")(train_gan.prior)
+app.command("landmarks")(train_gan.landmarks)
+app.command("extract")(train_gan.extract)
 
 
 def _run(train_it: Callable[..., object], run: Run, threads: int) -> None:
@@ -174,17 +179,3 @@ def _run(train_it: Callable[..., object], run: Run, threads: int) -> None:
 
         train_it(run, told=told)
     console.print(f"The checkpoint is {run.out / CHECKPOINT}; `photomend train export` makes the shipped file of it.")
-
-
-@contextmanager
-def _errors_as_sentences() -> Iterator[None]:
-    """One red sentence and exit code 1 for what the pipeline or the file system refuses."""
-    from rich.console import Console
-
-    from pipeline.errors import PipelineError
-
-    try:
-        yield
-    except (PipelineError, OSError) as err:
-        Console(stderr=True).print(f"[red]{err}[/red]", soft_wrap=True)
-        raise typer.Exit(exits.FAILED) from err

@@ -131,7 +131,7 @@ class Halve(nn.Module):
         return _scaled(x, 0.5) if self.fir is None else self.fir.smooth(x, padding=self.padding)
 
 
-def _conv_layer(c_in: int, c_out: int, size: int) -> nn.Sequential:
+def conv_layer(c_in: int, c_out: int, size: int) -> nn.Sequential:
     return nn.Sequential(EqualConv2d(c_in, c_out, size, bias=None), Activation(c_out))
 
 
@@ -141,7 +141,7 @@ class DownBlock(nn.Module):
     def __init__(self, c_in: int, c_out: int, *, resampling: Resampling) -> None:
         super().__init__()
         stride = 2 if resampling == "fir" else 1
-        self.conv1 = _conv_layer(c_in, c_in, 3)
+        self.conv1 = conv_layer(c_in, c_in, 3)
         self.conv2 = nn.Sequential(
             Halve(3, resampling=resampling), EqualConv2d(c_in, c_out, 3, bias=None, stride=stride), Activation(c_out)
         )
@@ -171,7 +171,7 @@ class UpBlock(nn.Module):
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
-        self.conv1 = _conv_layer(c_in, c_in, 3)
+        self.conv1 = conv_layer(c_in, c_in, 3)
         self.conv2 = UpConv(c_in, c_out, 3, activate=True)
         self.skip = UpConv(c_in, c_out, 1, activate=False)
 
@@ -307,11 +307,11 @@ class GFPGANv1(GFPGAN):
         # The U-Net is half as wide as the decoder, which is what the half of the channels that it steers needs.
         width = {2**i: channels(2**i, narrow=narrow * 0.5, multiplier=multiplier) for i in range(2, depth + 1)}
         falling, rising = [2**i for i in range(depth, 2, -1)], [2**i for i in range(3, depth + 1)]
-        self.conv_body_first = _conv_layer(3, width[size], 1)
+        self.conv_body_first = conv_layer(3, width[size], 1)
         self.conv_body_down = nn.ModuleList(
             DownBlock(width[px], width[px // 2], resampling=resampling) for px in falling
         )
-        self.final_conv = _conv_layer(width[4], width[4], 3)
+        self.final_conv = conv_layer(width[4], width[4], 3)
         self.conv_body_up = nn.ModuleList(UpBlock(width[px // 2], width[px]) for px in rising)
         self.toRGB = nn.ModuleList(EqualConv2d(width[px], 3, 1) for px in rising)
         self.final_linear = EqualLinear(width[4] * 4 * 4, (2 * depth - 2) * style)

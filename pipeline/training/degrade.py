@@ -95,7 +95,7 @@ def degrade(image: FloatImage, how: Degradation, rng: Generator) -> FloatImage:
     small = (max(1, round(width / how.down)), max(1, round(height / how.down)))
     shrunk = cv2.resize(blurred, small, interpolation=cv2.INTER_LINEAR)
     noisy = shrunk + rng.standard_normal(shrunk.shape, dtype=np.float32) * np.float32(how.noise_sigma / 255)
-    coded = _jpeg(noisy, how.jpeg_quality)
+    coded = through_jpeg(noisy, how.jpeg_quality)
     back = cv2.resize(coded, (width, height), interpolation=cv2.INTER_LINEAR)
     return np.ascontiguousarray(np.round(back * 255).clip(0, 255) / 255, dtype=np.float32)
 
@@ -118,9 +118,9 @@ def _blur(image: FloatImage, sigma: float, rng: Generator) -> FloatImage:
     return np.asarray(cv2.filter2D(image, -1, gaussian_kernel(sigma, narrow, angle)), np.float32)
 
 
-def gaussian_kernel(wide: float, narrow: float, angle: float) -> NDArray[np.float32]:
-    """A rotated Gaussian of unit sum, (KERNEL_PX, KERNEL_PX)."""
-    reach = KERNEL_PX // 2
+def gaussian_kernel(wide: float, narrow: float, angle: float, *, side: int = KERNEL_PX) -> NDArray[np.float32]:
+    """A rotated Gaussian of unit sum, (side, side)."""
+    reach = side // 2
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1].astype(np.float64)
     along = x * np.cos(angle) + y * np.sin(angle)
     across = y * np.cos(angle) - x * np.sin(angle)
@@ -133,7 +133,8 @@ def as_floats(values: Any) -> NDArray[np.float32]:
     return np.asarray(values, np.float32)
 
 
-def _jpeg(image: FloatImage, quality: int) -> FloatImage:
+def through_jpeg(image: FloatImage, quality: int) -> FloatImage:
+    """The picture as a JPEG file of this quality keeps it."""
     pixels = np.round(image * 255).clip(0, 255).astype(np.uint8)
     _, coded = cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     decoded = cv2.imdecode(coded, cv2.IMREAD_COLOR)

@@ -77,21 +77,51 @@ def train(
         optimizer.load_state_dict(saved.optimizer)
         first = saved.step
     last = plan.steps if until is None else min(until, plan.steps)
-    for step in range(first, last):
+
+    def once(step: int) -> dict[str, float]:
         figures = _step(task, plan, step, optimizer)
         average.update_parameters(task.model)
-        if (step + 1) % every == 0 or step + 1 == last:
-            state = Checkpoint(
-                step=step + 1,
-                seed=plan.seed,
-                model=task.model.state_dict(),
-                average=average.module.state_dict(),
-                optimizer=optimizer.state_dict(),
-            )
-            write_checkpoint(checkpoint, state)
-        told(step + 1, figures)
+        return figures
+
+    def save(step: int) -> None:
+        state = Checkpoint(
+            step=step,
+            seed=plan.seed,
+            model=task.model.state_dict(),
+            average=average.module.state_dict(),
+            optimizer=optimizer.state_dict(),
+        )
+        write_checkpoint(checkpoint, state)
+
+    advance(first, last, once=once, save=save, every=every, told=told)
     trained: nn.Module = average.module
     return trained
+
+
+def advance(
+    first: int,
+    last: int,
+    *,
+    once: Callable[[int], dict[str, float]],
+    save: Callable[[int], None],
+    every: int,
+    told: Told,
+    stop: Callable[[], bool] = lambda: False,
+) -> int:
+    """Do steps ``first`` up to ``last``, tell of each, save every ``every`` steps and at the end; the steps done.
+
+    ``stop`` is asked after each step: a run that is to end early is saved where it is.
+    """
+    for step in range(first, last):
+        figures = once(step)
+        done = step + 1
+        told(done, figures)
+        asked = stop()
+        if done % every == 0 or done == last or asked:
+            save(done)
+        if asked:
+            return done
+    return max(first, last)
 
 
 def _step(task: Task, plan: Plan, step: int, optimizer: torch.optim.Optimizer) -> dict[str, float]:

@@ -61,11 +61,13 @@ def test_every_make_target_it_shows_exists():
 
 
 def test_every_how_to_is_run_by_a_test_or_says_before_it_why_not():
-    # By tests/acceptance/test_readme.py and test_delivery.py. A new one gets a test, or a line: <!-- not run: why -->
+    # By tests/acceptance/test_readme.py and test_delivery.py, and unit tests.
+    # A new one gets a test, or a line: <!-- not run: why -->
     run = [
         ("Submit a photo", "sh"), ("Submit a photo", "python"), ("Submit a photo", "js"),
         ("Choose which faces are restored", "sh"), ("Deliver a folder of scans", "sh"),
         ("Receive callbacks", "python"), ("Receive callbacks", "js"),
         ("Give tenants keys", "sh"),
+        ("Train a restorer", "toml"),
     ]  # fmt: skip
     assert [(one.title, one.language) for one in readme.snippets() if one.reason is None] == run
