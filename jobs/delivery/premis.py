@@ -9,6 +9,7 @@ Sources: PREMIS Data Dictionary 3.0; premis.xsd of 18 January 2016; event types 
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ _EVENT_TYPES = "http://id.loc.gov/vocabulary/preservation/eventType"
 _DIGESTS = "http://id.loc.gov/vocabulary/preservation/cryptographicHashFunctions"
 #: Event identifiers are made of what they tell, below this name.
 _UUIDS = uuid.uuid5(uuid.NAMESPACE_URL, "https://photomend.example/premis")
+#: What no XML file can hold. Source: XML 1.0, 2.2.
+_ILLEGAL = re.compile(r"[\x00-\x08\x0b-\x1f\ufffe\uffff]")
 _TYPES = {
     ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".jpe": "image/jpeg", ".jfif": "image/jpeg", ".png": "image/png",
     ".tif": "image/tiff", ".tiff": "image/tiff", ".webp": "image/webp", ".gif": "image/gif", ".avif": "image/avif",
@@ -92,12 +95,11 @@ def document(rows: Callable[[], Iterable[Row]], origin: Origin) -> Iterator[str]
 
 def _text(value: str) -> str:
     """What XML can hold of it: of other control characters their picture."""
-    return escape("".join(_legal(character) for character in value))
+    return escape(_ILLEGAL.sub(_shown, value))
 
 
-def _legal(character: str) -> str:
-    if character in "\t\n" or (character >= " " and character not in "\ufffe\uffff"):
-        return character
+def _shown(illegal: re.Match[str]) -> str:
+    character = illegal[0]
     return chr(0x2400 + ord(character)) if character < " " else "\ufffd"
 
 
