@@ -23,6 +23,11 @@ from jobs.store import JobStore
 
 router = APIRouter(tags=["health"])
 
+_EXAMPLE = """# HELP photomend_waiting_jobs Accepted jobs that no worker has, by priority.
+# TYPE photomend_waiting_jobs gauge
+photomend_waiting_jobs{priority="interactive"} 3.0
+"""
+_TEXT = {"schema": {"type": "string"}, "example": _EXAMPLE}
 #: Words of strangers are told as this: each would be series of its own.
 OTHER = "other"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -33,7 +38,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
     summary="Figures for Prometheus",
     response_class=Response,
     responses=problems("unauthorized", "missing_scope", "rate_limited")
-    | {200: {"description": "Prometheus' text format", "content": {"text/plain": {"schema": {"type": "string"}}}}},
+    | {200: {"description": "Prometheus' text format", "content": {"text/plain": _TEXT}}},
 )
 async def get_metrics(service: Here, caller: Who) -> Response:
     """Of this process, and of the whole fleet as Redis knows it. Needs the scope metrics where keys are needed."""

@@ -26,10 +26,22 @@ local function running()
   return out
 end
 
--- Since when this job waits, if it is an earlier time; submits are numbered by theirs.
-local function earlier(since, id)
-  local seq = id and redis.call('HGET', P .. 'job:' .. id, 'seq')
-  return seq and math.min(since, tonumber(seq) / 1000000) or since
+-- Since when the first of these waits, {id, place, ...}; a submit's number is its time, in microseconds. A place is that
+-- number but for suspects and for what was begun before.
+local function since_of(entry, lane)
+  if #entry == 0 then return math.huge end
+  local place = tonumber(entry[2])
+  if lane == 'suspect' then place = tonumber(redis.call('HGET', P .. 'job:' .. entry[1], 'seq') or t * 1000000) end
+  return (place < 0 and place + BEGUN_AHEAD or place) / 1000000
+end
+
+-- Of a tenant: those that were begun stand before those that were not, whenever they were submitted.
+local function oldest_of(tenant, lane)
+  local backlog = P .. 'backlog:' .. lane .. ':' .. tenant
+  local first = redis.call('ZRANGE', backlog, 0, 0, 'WITHSCORES')
+  if #first == 0 or tonumber(first[2]) >= 0 then return since_of(first, lane) end
+  local fresh = redis.call('ZRANGEBYSCORE', backlog, 0, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+  return math.min(since_of(first, lane), since_of(fresh, lane))
 end
 
 local function oldest(lane)
@@ -38,13 +50,10 @@ local function oldest(lane)
   for _, tenant in ipairs(redis.call('ZRANGE', ring, math.max(half, redis.call('ZCARD', ring) - half), -1)) do
     tenants[#tenants + 1] = tenant
   end
-  for _, tenant in ipairs(tenants) do
-    local backlog = P .. 'backlog:' .. lane .. ':' .. tenant
-    -- Those that were begun stand before those that were not, whenever they were submitted.
-    since = earlier(since, redis.call('ZRANGE', backlog, 0, 0)[1])
-    since = earlier(since, redis.call('ZRANGEBYSCORE', backlog, 0, '+inf', 'LIMIT', 0, 1)[1])
-  end
-  if lane ~= 'suspect' then since = earlier(since, redis.call('ZRANGE', P .. 'sent:' .. lane, 0, 0)[1]) end
+  for _, tenant in ipairs(tenants) do since = math.min(since, oldest_of(tenant, lane)) end
+  local sent = lane ~= 'suspect' and redis.call('ZRANGE', P .. 'sent:' .. lane, 0, 0)[1]
+  local seq = sent and redis.call('HGET', P .. 'job:' .. sent, 'seq')
+  if seq then since = math.min(since, tonumber(seq) / 1000000) end
   return num(math.max(0, t - since))
 end
 

@@ -54,6 +54,7 @@ CALLS = {
     "get /problems/{code}",
     "get /livez",
     "get /readyz",
+    "get /metrics",
 }
 METHODS = {"get", "post", "delete", "put", "patch"}
 #: Ends of a job, told in its record; the API answers none of them itself.
