@@ -54,14 +54,6 @@ class Processes:
             values /= self.world
         return values
 
-    def any(self, flag: bool) -> bool:
-        """Whether any process says so, so that all of them do the same."""
-        if self.world == 1:
-            return flag
-        votes = torch.tensor(float(flag), device=self.device)
-        dist.all_reduce(votes, op=dist.ReduceOp.MAX)
-        return bool(votes > 0)
-
     def wait(self) -> None:
         """Until all are here."""
         if self.world > 1:

