@@ -32,17 +32,19 @@ def train() -> None:
 
     photomend train gan train_gfpgan_v1.yml --out runs/v1
 
-    The pack was tuned from its first version by these, and is measured by the last:
+    These make files like the pack's, and measure them:
 
-    photomend train restorer --data ../shared --init first/restorer.pth --out .train/restorer
+    photomend train restorer --data ../shared --out .train/restorer
 
-    photomend train detector --data ../shared --init first/detector.pth --out .train/detector
+    photomend train detector --data ../shared --out .train/detector
 
     photomend train upsampler --data ../shared --out .train/upsampler
 
-    photomend train export --restorer .train/restorer --detector .train/detector --upsampler .train/upsampler
+    photomend train export --restorer .train/restorer --detector .train/detector --target .train/pack
 
-    photomend evaluate ../shared/faces/val --detector preview --weights-dir ../shared/weights
+    photomend evaluate ../shared/faces/val -m .train/pack/restorer.pth --weights-dir ../shared/weights
+
+    With --init a run tunes weights that there are: the restorer with a critic beside VGG's features.
     """
 
 
