@@ -120,6 +120,18 @@ def test_a_keeper_is_asked_by_its_own_check_whether_it_lives(everything):
     assert "/tmp" in keeper["tmpfs"]
 
 
+def test_prometheus_has_the_alerts_and_grafana_the_dashboard_where_they_look(everything):
+    def inside(service: str) -> dict[str, str]:
+        return {place.split(":")[1]: place.split(":")[0] for place in everything["services"][service]["volumes"]}
+
+    prometheus = yaml.safe_load((DEPLOY / "observability" / "prometheus.yml").read_text())
+    (rules,) = prometheus["rule_files"]
+    assert inside("prometheus")[rules] == "./deploy/observability/alerts.yml"
+    (provider,) = yaml.safe_load((DEPLOY / "observability" / "grafana" / "dashboards.yml").read_text())["providers"]
+    folder = provider["options"]["path"]
+    assert inside("grafana")[f"{folder}/photomend.json"] == "./deploy/observability/grafana/photomend.json"
+
+
 def test_each_gpu_has_one_worker_that_does_without_no_other(everything):
     workers = {name: words for name, words in everything["services"].items() if name.startswith("worker-gpu")}
     for name, words in workers.items():
