@@ -13,11 +13,12 @@ from pipeline.arch import networks
 from pipeline.arch.networks import Network
 from pipeline.codec import read
 from pipeline.detect import FaceDetector, overview
+from pipeline.evaluation import detection
 from pipeline.geometry import apply, bounds, turned_back
 from pipeline.options import RestoreOptions
 from pipeline.picture import Drawn, whole
 from pipeline.selection import select
-from pipeline.training import evaluate, recipe
+from pipeline.training import recipe
 from pipeline.types import FaceStatus, compute_here
 from pipeline.weights import WeightStore, preview_folder
 from tests.unit.pipeline.canvases import OfArrays
@@ -85,7 +86,7 @@ def test_turned_photos_show_the_faces_that_they_show_upright(request, shared_dir
     image = whole(read(shared_dir / "photos" / photo).picture)
     upright, turned = found(network, image, rotate=False), found_turned(network, image, turns)
     assert len(turned) == len(upright) > 0
-    assert len(evaluate.matches(upright, turned)) == len(upright)
+    assert len(detection.matches(upright, turned)) == len(upright)
 
 
 def test_a_turned_picture_is_restored_to_the_turned_result(tmp_path, astronaut):
