@@ -36,11 +36,15 @@ ACME = TenantId("acme")
 PHASES = ("examples", "coverage", "fuzzing", "stateful")
 #: Succeeds only for a job with a callback whose event has happened; tests/integration/api/test_callbacks.py has it.
 NEEDS_A_CALLBACK = "POST /v1/jobs/{job_id}/callbacks/replay"
-#: Succeed only for a batch in the right state, and none is run here; tests/integration/api/test_batches.py has them.
+#: Succeed only for a batch in the right state or with results, and none is run here; tests/integration/api/test_batches.py and
+#: test_batch_reviewing.py have them.
 NEED_A_RUNNER = {
     f"{call} /v1/batches/{{batch_id}}/{name}"
-    for call, name in (("POST", "pause"), ("POST", "resume"), ("POST", "retry-failed"), ("GET", "report"))
-}
+    for call, name in (
+        ("POST", "pause"), ("POST", "resume"), ("POST", "retry-failed"), ("GET", "report"), ("POST", "redo"),
+        ("GET", "items/{number}"), ("GET", "items/{number}/result"), ("POST", "items/{number}/review"),
+    )
+}  # fmt: skip
 
 #: Ten times what it takes on two quiet cores: how busy the machine is says nothing of the contract.
 pytestmark = pytest.mark.timeout(200 + 100 * EXAMPLES)
