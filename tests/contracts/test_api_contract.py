@@ -36,8 +36,8 @@ ACME = TenantId("acme")
 PHASES = ("examples", "coverage", "fuzzing", "stateful")
 #: Succeeds only for a job with a callback whose event has happened; tests/integration/api/test_callbacks.py has it.
 NEEDS_A_CALLBACK = "POST /v1/jobs/{job_id}/callbacks/replay"
-#: Succeed only for a batch in the right state or with results, and none is run here; tests/integration/api/test_batches.py and
-#: test_batch_reviewing.py have them.
+#: Succeed only for a batch in the right state or with results, and none is run here; test_batches.py and
+#: test_batch_reviewing.py of tests/integration/api have them.
 NEED_A_RUNNER = {
     f"{call} /v1/batches/{{batch_id}}/{name}"
     for call, name in (
