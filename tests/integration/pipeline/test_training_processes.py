@@ -23,7 +23,7 @@ from pipeline.training.processes import Processes
 
 SIDE, PICTURES = 32, 5
 
-#: Two processes add up gradients in another order than one; measured 4e-7 of the figures after four steps.
+#: Two processes add up gradients in another order than one.
 TOLERANCE = 1e-4
 
 OPTIONS = """
