@@ -29,7 +29,6 @@ from worker.engine import Engine
 from worker.flight import Flight, Flights
 from worker.growth import Growth
 from worker.lane import Lane
-from worker.lane_priority import step_back
 from worker.meter import Meter
 from worker.processes import worker_name
 from worker.readiness import RETRY_S, Readiness
@@ -190,7 +189,6 @@ class Node:
 
     def run(self, job_id: JobId) -> None:
         """See one job through, unless this process is about to leave, is not ready, or waits for a suspect."""
-        step_back()
         with about(job_id), self._occupied():
             engine = self._readiness.engine
             if engine is None or not self.takes_jobs:
