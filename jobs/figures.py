@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.backlog import BASE_COST, Slots
-from jobs.batches.model import BatchState, ItemState
+from jobs.batches.model import FOR_WORKERS, BatchState, ItemState
 from jobs.connection import PREFIX, Scripts, as_record
 from jobs.effort import UNMEASURED, Effort, effort_from, mean_effort
 from jobs.model import Priority, TenantId
@@ -33,6 +33,9 @@ class Figures:
     oldest_s: Mapping[str, float]  #: by lane: age of the oldest that waits
     unfinished: int  #: jobs that wait or run
     estimated: float  #: their megapixels, by the bytes of their pictures
+    to_come: (
+        int  #: items of running batches that are no jobs yet, and one for each batch that waits for a worker to begin
+    )
     effort: Effort  #: of the mean worker, or of the last one that was there
     is_measured: bool  #: whether any worker ever told it
     workers: int
@@ -47,8 +50,12 @@ class Figures:
 
     @property
     def work_s(self) -> float:
-        """Everything that waits or runs, in seconds of one worker; what runs is counted whole."""
-        return self.effort.seconds(jobs=self.unfinished, estimated=self.estimated)
+        """Everything that waits, runs or is to come of batches, in seconds of one worker; what runs is counted whole.
+
+        Of an item that is no job yet not even the bytes are known: it counts like the mean job that waits or runs.
+        """
+        mean = self.estimated / self.unfinished if self.unfinished else 0.0
+        return self.effort.seconds(jobs=self.unfinished + self.to_come, estimated=self.estimated + self.to_come * mean)
 
 
 def read_figures(scripts: Scripts, *, counts: Mapping[str, int], slots: Sequence[Slots]) -> Figures:
@@ -69,6 +76,7 @@ def read_figures(scripts: Scripts, *, counts: Mapping[str, int], slots: Sequence
         oldest_s={lane: float(seconds) for lane, seconds in as_record(oldest).items()},
         unfinished=unfinished,
         estimated=max(0.0, work - BASE_COST * unfinished),
+        to_come=_to_come(batches),
         effort=remembered or (mean_effort(efforts) if efforts else UNMEASURED),
         is_measured=bool(efforts) or remembered is not None,
         workers=sum(not slot.draining for slot in slots),
@@ -86,6 +94,13 @@ def read_figures(scripts: Scripts, *, counts: Mapping[str, int], slots: Sequence
 def _by_state(batches: Sequence[Sequence[Any]]) -> dict[str, int]:
     states = (BatchState.PREPARING, BatchState.RUNNING, BatchState.PAUSED, BatchState.CANCELING, BatchState.COMPLETING)
     return {str(state): sum(told[0] == state for told in batches) for state in states}
+
+
+def _to_come(batches: Sequence[Sequence[Any]]) -> int:
+    """A batch keeps only so many jobs in the store at once, and waits for weights to pin: a fleet of none must wake."""
+    running = [told for told in batches if told[0] == BatchState.RUNNING]
+    beginning = [told for told in batches if told[0] == BatchState.PREPARING and told[7] == FOR_WORKERS]
+    return _items(running)[NOT_BEGUN] + len(beginning)
 
 
 def _items(batches: Sequence[Sequence[Any]]) -> dict[str, int]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import structlog
 
 from jobs.batches.manifest import Cursor, Entry, Line, Manifest, ManifestInvalid, read, walk
-from jobs.batches.model import PART_ROWS, Batch, BatchState, Pins
+from jobs.batches.model import FOR_WORKERS, PART_ROWS, Batch, BatchState, Pins
 from jobs.batches.store import piece_ref
 from jobs.codec import failure_to_json
 from jobs.errors import ObjectDenied, ObjectMissing
@@ -106,8 +106,8 @@ class Preparing:
     def _pins(self, work: Work) -> Pins | None:
         slots = [s for s in self._hands.store.slots() if s.models]
         if not slots:
-            if work.batch.note != "workers":
-                work.batch = self._batches.note(work.batch, note="workers")
+            if work.batch.note != FOR_WORKERS:
+                work.batch = self._batches.note(work.batch, note=FOR_WORKERS)
             work.wait_until = self._hands.clock() + 1.0
             return None
         try:

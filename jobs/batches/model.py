@@ -24,6 +24,8 @@ BatchId = NewType("BatchId", str)
 _BATCH_ID = re.compile(r"batch_[0-9a-f]{32}\Z")
 #: Rows of one part of the report, and lines of one piece of the pinned manifest.
 PART_ROWS = 1000
+#: What a batch waits for that cannot be pinned before a worker has said which weights it has.
+FOR_WORKERS = "workers"
 #: Metadata of a result that says what it is a result of.
 IDENTITY_METADATA = "photomend-identity"
 BATCH_METADATA = "photomend-batch"

@@ -7,7 +7,7 @@
 -- ARGV[3]  batches   int, batches that are looked at
 -- ARGV[4..] lanes    names
 -- Returns  {tally (a flat hash), load (as `load` gives it), effort (JSON or ""), running {lane, count, ...}, oldest
---          {lane, seconds, ...}, batches {{state, total, succeeded, failed, skipped, canceled, in flight}, ...}}
+--          {lane, seconds, ...}, batches {{state, total, succeeded, failed, skipped, canceled, in flight, note}, ...}}
 local t = now()
 
 local function running()
@@ -70,6 +70,7 @@ for _, id in ipairs(redis.call('ZRANGE', P .. 'batches', 0, tonumber(ARGV[3]) - 
   if told[1] then
     for i = 2, 6 do told[i] = told[i] or '0' end
     told[7] = redis.call('SCARD', key .. ':flight')
+    told[8] = redis.call('HGET', key, 'note') or ''
     batches[#batches + 1] = told
   end
 end

@@ -83,7 +83,7 @@ BUILD = _gauge("build_info", "1; which version runs as what.", Source.ALL, "vers
 STORE_UP = _gauge("store_up", "1 = Redis answered this scrape; 0 = the fleet's figures are missing.", Source.FLEET)
 BACKLOG_WORK = _gauge(
     "backlog_work_seconds",
-    "Waiting and running work in seconds of one worker process, by what workers measured: what to scale on.",
+    "Work that waits, runs or is to come of batches, in measured seconds of one worker process: what to scale on.",
     Source.FLEET,
 )
 WAITING = _gauge(

@@ -78,6 +78,7 @@ def _words(figures: Figures, shares: tuple[Share, ...], clear_in: float) -> dict
         "is_measured": figures.is_measured,
         "effort": dataclasses.asdict(figures.effort),
         "unfinished_jobs": figures.unfinished,
+        "items_to_come": figures.to_come,
         "waiting": dict(figures.waiting),
         "sent": dict(figures.sent),
         "running": dict(figures.running),
@@ -120,8 +121,9 @@ def _sentences(figures: Figures, clear_in: float) -> str:
         if figures.is_measured
         else "no job was measured yet: a second a job and a megapixel are assumed"
     )
+    to_come = f"batches  {figures.to_come:,} items are to come that are no jobs yet\n" if figures.to_come else ""
     return (
-        f"work     {_time(figures.work_s)} of one worker ({measured})\n"
+        f"{to_come}work     {_time(figures.work_s)} of one worker ({measured})\n"
         f"workers  {figures.workers} take jobs, {figures.free} of {figures.total} slots are free\n"
         f"needed   {needed} to have all done in {clear_in:g} min"
     )

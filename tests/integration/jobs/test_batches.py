@@ -76,6 +76,30 @@ def test_a_delivery_of_good_bad_and_impossible_lines_ends_with_a_row_for_each(wo
     assert world.left_over(batch) == set()
 
 
+def test_what_is_to_come_of_batches_is_part_of_the_backlog_and_wakes_a_fleet_of_none(world: World) -> None:
+    for number in range(40):
+        world.scan(f"in/{number:02}.tif")
+    world.store.withdraw_slots("w")
+    batch = world.submit(Prefix(bucket="scans", prefix="in/"))
+    runner = world.runner(window=10)
+    assert world.store.figures().work_s == 0
+    runner.step()
+    # It cannot begin, and no worker would ever come if nothing said that one is needed.
+    assert (world.store.figures().to_come, world.get(batch).state) == (1, BatchState.PREPARING)
+    assert world.store.figures().work_s > 0
+    runner.close()
+    world.say_slots()
+    runner = world.runner(window=10)
+    world.until(batch, BatchState.RUNNING, runner=runner)
+    while not (found := world.store.figures()).unfinished:
+        runner.step()
+    assert found.unfinished + found.to_come == 40
+    assert found.work_s == pytest.approx(4 * found.effort.seconds(jobs=10, estimated=found.estimated))
+    world.until(batch, BatchState.SUCCEEDED, runner=runner)
+    runner.close()
+    assert (world.store.figures().to_come, world.store.figures().work_s) == (0, 0)
+
+
 def test_a_second_batch_skips_what_is_done_and_overwrites_nothing(world: World) -> None:
     for key in ("a.tif", "b.tif"):
         world.scan(key)
