@@ -66,6 +66,7 @@ def _no_secret_is_logged() -> Iterator[None]:
     """Of everything that a test makes this process log."""
     yield
     assert logged.leaks() == []
+    assert logged.is_watching(), "this test left logging as a command configured it"
 
 
 Server = TypeVar("Server", RedisServer, S3Server)

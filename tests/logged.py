@@ -46,6 +46,11 @@ def configure() -> None:
     )
 
 
+def is_watching() -> bool:
+    """Whether logs still go through the watch: a command that a test runs in this process configures its own."""
+    return isinstance(structlog.get_config()["logger_factory"], structlog.PrintLoggerFactory)
+
+
 def plant(*secrets: str) -> None:
     """From now on these must not be logged, nor what is left of them without ``whsec_``."""
     assert all(len(secret) >= 8 for secret in secrets), "everything would hold it"

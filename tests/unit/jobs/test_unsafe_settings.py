@@ -77,7 +77,8 @@ def test_the_machines_own_doors_are_known(entry: str, own: bool) -> None:
 
 
 @pytest.mark.parametrize("name", ["callback_allow_hosts", "input_allow_hosts"])
-def test_an_api_for_others_opens_no_door_of_its_own_machine(name: str) -> None:
+def test_an_api_for_others_opens_no_door_of_its_own_machine(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.logs.configure", lambda **_: None)
     words = {name: ("intranet:80", "localhost:9000"), "redis_url": "redis://127.0.0.1:9"}
     with pytest.raises(NotSetUp, match=f"PHOTOMEND_{name.upper()} opens localhost:9000"):
         serve(ApiSettings(api_host="0.0.0.0", **words))

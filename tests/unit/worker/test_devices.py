@@ -35,6 +35,8 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, in
     """A program called nvidia-smi that lists what it is told to."""
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    # The command is not alone in this process.
+    monkeypatch.setattr("jobs.logs.configure", lambda **_: None)
 
     def make(listing: str, status: int = 0) -> None:
         (tmp_path / "listing").write_text(listing)
