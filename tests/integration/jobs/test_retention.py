@@ -91,7 +91,9 @@ def test_a_finished_job_goes_through_expiry_to_nothing(make_store: Callable[...,
         store.get(job.id)
     assert store.list(LOCAL_TENANT).jobs == ()
     left = {key.split(":", 1)[1] for key in store._redis.keys("*")}
-    assert {key for key in left if not key.startswith("idem:")} == {"load", "seq", "tenant:local", "used:local"}
+    assert {key for key in left if not key.startswith("idem:")} == {
+        "load", "seq", "tally", "tenant:local", "used:local",
+    }  # fmt: skip
     assert not store.submit(samples.job(), idempotency=Idempotency(key="k", fingerprint="other")).replayed
 
 
