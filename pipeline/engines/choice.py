@@ -6,6 +6,7 @@ and eight times slower on one that has not (both measured), so a small convoluti
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -34,10 +35,11 @@ PREFERS_TORCH = frozenset({"preview", "srvgg", "bisenet", "retinaface-mobilenet0
 #: fast, without them 0.1: whatever else the machine does, a measurement falls on the right side of this.
 WORTH_IT = 1.25
 
-#: The convolution that is timed: (channels, side in px), 4.8 GFLOP; and how often.
-PROBE, PROBE_RUNS = (256, 64), 5
+#: The convolution that is timed: (channels, side in px), 4.8 GFLOP; how often, and how often at most.
+PROBE, PROBE_RUNS, PROBE_RUNS_AT_MOST = (256, 64), 5, 60
 
-#: Between these gains a measurement is not kept for other processes: something disturbed it.
+#: Between these gains something disturbed the measurement: it goes on, and is not kept for other processes if it ends
+#: there. With ten other processes on two cores, five runs gave anything from 0.9 to 26 where the gain is 4.
 UNSURE = (0.6, 1.5)
 
 
@@ -169,10 +171,14 @@ def gain(device: torch.device, reduced: Precision) -> float:
     picture = torch.zeros(1, width, side, side, device=device).contiguous(memory_format=torch.channels_last)
     for precision in (Precision.FLOAT32, reduced):
         _seconds(layer, picture, precision)  # chooses and loads kernels
-    # In turn, so that whatever else the machine does falls on both.
-    pairs = [[_seconds(layer, picture, one) for one in (Precision.FLOAT32, reduced)] for _ in range(PROBE_RUNS)]
-    plain, fast = (min(seconds) for seconds in zip(*pairs, strict=True))
-    return float(plain / fast)
+    plain = fast = math.inf
+    for runs in range(1, PROBE_RUNS_AT_MOST + 1):
+        # In turn, so that whatever else the machine does falls on both.
+        plain = min(plain, _seconds(layer, picture, Precision.FLOAT32))
+        fast = min(fast, _seconds(layer, picture, reduced))
+        if runs >= PROBE_RUNS and not UNSURE[0] < plain / fast < UNSURE[1]:
+            break
+    return plain / fast
 
 
 def _seconds(layer: nn.Module, picture: torch.Tensor, precision: Precision) -> float:

@@ -14,7 +14,16 @@ from pipeline.arch import networks, upsamplers
 from pipeline.arch.networks import Network
 from pipeline.casting import CANARY_PSNR, EXACT_PSNR, Canary
 from pipeline.engines import choice
-from pipeline.engines.choice import PREFERS_TORCH, UNSURE, WORTH_IT, Engines, gain, native
+from pipeline.engines.choice import (
+    PREFERS_TORCH,
+    PROBE_RUNS,
+    PROBE_RUNS_AT_MOST,
+    UNSURE,
+    WORTH_IT,
+    Engines,
+    gain,
+    native,
+)
 from pipeline.engines.eager import CudaGraphs, Eager
 from pipeline.engines.exported import SUMS, UNFINISHED, Exports
 from pipeline.engines.port import REFERENCE, EngineName, EngineUnfit, Way
@@ -199,6 +208,28 @@ def test_what_reduced_precision_gains_is_really_measured():
     measured = gain(CPU, Precision.BFLOAT16)
     assert 0.001 < measured < 50
     assert UNSURE[0] < WORTH_IT < UNSURE[1]
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "told", "pairs"),
+    [
+        ((4.0, 1.0), (4.0, 1.0), 4.0, PROBE_RUNS),  # plain to see
+        ((4.0, 3.6), (4.0, 1.0), 4.0, PROBE_RUNS + 1),  # disturbed at first
+        ((1.3, 1.0), (1.3, 1.0), 1.3, PROBE_RUNS_AT_MOST),  # really between
+    ],
+)
+def test_a_gain_that_something_disturbed_is_measured_for_longer(monkeypatch, first, later, told, pairs):
+    taken = []
+
+    def seconds(_layer, _picture, precision):
+        taken.append(precision)
+        # The first pair warms up.
+        plain, reduced = first if len(taken) <= 2 + 2 * PROBE_RUNS else later
+        return plain if precision is Precision.FLOAT32 else reduced
+
+    monkeypatch.setattr(choice, "_seconds", seconds)
+    assert gain(CPU, Precision.BFLOAT16) == pytest.approx(told)
+    assert len(taken) == 2 + 2 * pairs
 
 
 def test_an_exported_network_appears_whole_or_not_at_all(tmp_path):
