@@ -18,6 +18,9 @@ Steps = Annotated[int | None, typer.Option(min=1, help="Length of the run; the c
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of samples and start; the committed one when left out.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint in the output folder.")]
 Init = Annotated[Path | None, typer.Option(help="Weights file to start from instead of random weights.")]
+Bfloat16 = Annotated[
+    bool, typer.Option("--bfloat16", help="Compute in bfloat16: several times as fast on a CPU with AMX.")
+]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads. Other counts give other last digits.")]
 
 app = typer.Typer(no_args_is_help=True)
@@ -56,6 +59,7 @@ def restorer(
     seed: Seed = None,
     resume: Resume = False,
     init: Init = None,
+    bfloat16: Bfloat16 = False,
     threads: Threads = 1,
 ) -> None:
     """Train the face restorer.
@@ -67,7 +71,7 @@ def restorer(
 
         committed = recipe.RESTORER_PLAN if init is None else recipe.RESTORER_TUNING
         plan = recipe.with_steps(committed, steps=steps, seed=seed)
-        run = recipe.Run(data=data, out=out, plan=plan, resume=resume, init=init)
+        run = recipe.Run(data=data, out=out, plan=plan, resume=resume, init=init, bfloat16=bfloat16)
         _run(recipe.train_restorer, run, threads)
 
 

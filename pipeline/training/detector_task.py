@@ -12,6 +12,7 @@ from pipeline.training.anchors import assign, multibox_loss
 from pipeline.training.loop import Plan
 from pipeline.training.losses import channels_last
 from pipeline.training.scenes import Material, compose
+from pipeline.training.teacher import Features, Teacher, features_missed
 from pipeline.types import FloatImage
 
 #: (side in px, pictures per step): the same work each; large ones hold the largest faces.
@@ -20,10 +21,15 @@ SHAPES = ((320, 8), (448, 4), (640, 2))
 HARD_FROM = 1400
 #: How often each shape is drawn.
 SHAPE_SHARES = (0.6, 0.2, 0.2)
+#: Weight of the teacher's features beside the labels; it ends with the learning rate.
+TEACHER_WEIGHT = 4.0
 
 
 class DetectorTask:
-    """Trains facexlib's RetinaFace ``mobile0.25`` from its random start, or tunes the weights ``start``."""
+    """Trains facexlib's RetinaFace ``mobile0.25`` from its random start, or tunes the weights ``start``.
+
+    ``teacher``: the same network with weights to learn from; it looks at each picture before that grew old.
+    """
 
     def __init__(
         self,
@@ -31,6 +37,7 @@ class DetectorTask:
         *,
         seed: int,
         start: dict[str, Tensor] | None = None,
+        teacher: Teacher | None = None,
         shapes: tuple[tuple[int, int], ...] = SHAPES,
     ) -> None:
         torch.manual_seed(seed)
@@ -39,7 +46,8 @@ class DetectorTask:
             self.model.load_state_dict(start)
         self._hard_from = HARD_FROM if start is None else 0
         self.model.phase = "train"  # type: ignore[assignment]  # scores before the softmax
-        self._material, self._shapes = material, shapes
+        self._material, self._shapes, self._teacher = material, shapes, teacher
+        self._features = None if teacher is None else Features(self.model)
 
     def loss(self, step: int, plan: Plan) -> tuple[Tensor, dict[str, float]]:
         rng = default_rng([plan.seed, step])
@@ -50,7 +58,13 @@ class DetectorTask:
         ]
         priors = anchors(side, side)
         output = self.model(network_input([s.image for s in scenes]))
-        return multibox_loss(output, [assign(s.targets, priors) for s in scenes])
+        loss, figures = multibox_loss(output, [assign(s.targets, priors) for s in scenes])
+        if self._teacher is not None and self._features is not None:
+            wanted = self._teacher.features(network_input([s.clean for s in scenes]))
+            missed = features_missed(self._features.take(), wanted)
+            figures["teacher"] = float(missed.detach())
+            loss = loss + TEACHER_WEIGHT * (1 - plan.late(step)) * missed
+        return loss, figures
 
 
 def network_input(images: list[FloatImage]) -> Tensor:

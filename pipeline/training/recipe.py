@@ -29,6 +29,7 @@ from pipeline.training.loop import Plan, Task, Told, train
 from pipeline.training.losses import VggDistance
 from pipeline.training.restorer_task import RestorerTask
 from pipeline.training.scenes import Material
+from pipeline.training.teacher import load_teacher
 from pipeline.training.textures import EVALUATION_PICTURES, TRAINING_PICTURES, picture_folder, read_pictures
 from pipeline.training.upsampler_task import CONVOLUTIONS, FEATURES, SCALE, UpsamplerTask
 from pipeline.weights import read_checkpoint_file, unwrap
@@ -38,8 +39,8 @@ RESTORER_PLAN = Plan(steps=1450, seed=0, rate=6e-4, gradient_norm=0.1)
 DETECTOR_PLAN = Plan(steps=2660, seed=0, rate=2e-3, decay_from=0.72)
 UPSAMPLER_PLAN = Plan(steps=1600, seed=0, rate=2e-3, warmup=50, decay_from=0.6, gradient_norm=0.5)
 #: The runs from weights that there are (``init``).
-RESTORER_TUNING = Plan(steps=1000, seed=1, rate=3e-4, decay_from=0.6, gradient_norm=0.1)
-DETECTOR_TUNING = Plan(steps=900, seed=1, rate=1e-3, decay_from=0.5)
+RESTORER_TUNING = Plan(steps=4500, seed=1, rate=3e-4, decay_from=0.5, gradient_norm=0.1)
+DETECTOR_TUNING = Plan(steps=4500, seed=1, rate=1e-3, decay_from=0.4)
 #: The training score from which the shipped detector counts a face.
 DETECTOR_SURE = 0.96
 #: Steps between checkpoints.
@@ -61,6 +62,7 @@ class Run:
     plan: Plan
     resume: bool = False
     init: Path | None = None  #: weights to start from instead of random ones
+    bfloat16: bool = False  #: compute in it where that is done often (the restorer); weights and losses stay float32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,25 +88,28 @@ def train_restorer(run: Run, *, told: Told) -> nn.Module:
     """
     faces = Faces(run.data / "faces" / "train")
     vgg = load_vgg(run.data / "weights" / VGG)
-    return _train(RestorerTask(faces, seed=run.plan.seed, vgg=vgg, start=_start(run)), run, told)
+    task = RestorerTask(faces, seed=run.plan.seed, vgg=vgg, start=_start(run), bfloat16=run.bfloat16)
+    return _train(task, run, told)
 
 
 def train_detector(run: Run, *, told: Told) -> nn.Module:
-    """Trains the detector; labels are made by the real one on the first start and kept beside the checkpoint.
+    """Trains the detector; the real one makes the labels (on the first start, kept beside the checkpoint) and teaches.
 
     Raises:
         PipelineError: faces, the labelling weights or the checkpoint are missing or damaged.
     """
     faces = Faces(run.data / "faces" / "train")
     kept = run.out / LABELS
+    real = read_checkpoint_file(run.data / "weights" / LABELLER)
     if not kept.is_file():
-        labels, _ = label_faces(faces, load_detector(unwrap(read_checkpoint_file(run.data / "weights" / LABELLER), "")))
+        labels, _ = label_faces(faces, load_detector(unwrap(real, LABELLER)))
         write_labels(kept, faces, labels)
     material = Material(faces=faces, labels=read_labels(kept, faces), pictures=training_pictures())
     start = _start(run)
     if start is not None:
         start = _calibrated(start, 1 - DETECTOR_SURE)  # a shipped file's scores, as training had them
-    return _train(DetectorTask(material, seed=run.plan.seed, start=start), run, told)
+    task = DetectorTask(material, seed=run.plan.seed, start=start, teacher=load_teacher(unwrap(real, LABELLER)))
+    return _train(task, run, told)
 
 
 def train_upsampler(run: Run, *, told: Told) -> nn.Module:

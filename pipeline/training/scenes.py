@@ -61,6 +61,7 @@ class Scene:
     """One training picture and what there is to find."""
 
     image: FloatImage
+    clean: FloatImage  #: the same before it grew old
     targets: Targets
 
 
@@ -88,16 +89,19 @@ def _compose(material: Material, *, side: int, rng: Generator, hard: bool) -> Sc
     for _ in range(count):
         canvas = _paste_face(canvas, material, rng, found, ignored, crowd=count, hard=hard)
     smallest_px = min((float(f.box[3] - f.box[1]) for f in found), default=0.0)
-    return Scene(image=aged(canvas, rng, smallest_px=smallest_px), targets=_targets(found, ignored))
+    return Scene(image=aged(canvas, rng, smallest_px=smallest_px), clean=np.clip(canvas, 0, 1), targets=_targets(found, ignored))
 
 
 def _enlarged(scene: Scene) -> Scene:
     """The scene at twice its size, as the pipeline's second look at small pictures sees it."""
-    side = 2 * scene.image.shape[0]
-    image = as_floats(cv2.resize(scene.image, (side, side), interpolation=cv2.INTER_CUBIC))
     old = scene.targets
     targets = Targets(boxes=old.boxes * 2, landmarks=old.landmarks * 2, ignored=old.ignored * 2)
-    return Scene(image=np.clip(image, 0, 1), targets=targets)
+    return Scene(image=_doubled(scene.image), clean=_doubled(scene.clean), targets=targets)
+
+
+def _doubled(image: FloatImage) -> FloatImage:
+    side = 2 * image.shape[0]
+    return np.clip(as_floats(cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC)), 0, 1)
 
 
 def _headless(material: Material, side: int, rng: Generator) -> FloatImage:
