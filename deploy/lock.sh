@@ -27,8 +27,8 @@ blocks() { # FAMILY or REST
         (wanted == "FAMILY") == family' "$work/worker"
 }
 
-lock api pyproject.toml --extra api
-lock worker pyproject.toml --extra worker
+lock api pyproject.toml --extra api --extra otel
+lock worker pyproject.toml --extra worker --extra otel
 printf 'hatchling\nsetuptools>=77\n' > "$work/build.in"
 lock build "$work/build.in"
 
