@@ -18,6 +18,7 @@ from jobs.signing import require_secret
 from jobs.startup import require_safe
 from jobs.store import JobStore
 from jobs.targets import is_own_door
+from jobs.traces import make_traces
 
 logger = structlog.get_logger(__name__)
 
@@ -29,11 +30,12 @@ def app(settings: ApiSettings | None = None) -> FastAPI:
     """The application over real clients, settings from the environment unless given.
 
     Raises:
-        NotSetUp: there is no secret to sign jobs with.
+        NotSetUp: there is no secret to sign jobs with, or traces are wanted and cannot be made.
     """
     chosen = settings or ApiSettings()
     require_secret(chosen)
-    return create_app(JobStore.connect(chosen), BlobStore.connect(chosen), chosen)
+    traces = make_traces(chosen, component="api")
+    return create_app(JobStore.connect(chosen), BlobStore.connect(chosen), chosen, traces)
 
 
 def serve(settings: ApiSettings) -> None:

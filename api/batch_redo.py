@@ -20,6 +20,7 @@ from jobs.errors import ObjectMissing
 from jobs.logs import current_request
 from jobs.options import JobOptions
 from jobs.outcomes import Idempotency
+from jobs.trace_context import current_trace
 
 _MAX_PIECE_BYTES = 128 << 20
 _VERSION = re.compile(r"-v\d+\Z")
@@ -57,6 +58,7 @@ def redone(service: Service, batch: Batch, wishes: Sequence[Wish], *, key: str |
         priority=batch.spec.priority,
         metadata=batch.spec.metadata,
         redo_of=batch.id,
+        trace=current_trace(),
     )
     idempotency = None if key is None else Idempotency(key=key, fingerprint=fingerprint)
     created, replayed = service.store.batches.create(

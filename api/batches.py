@@ -54,6 +54,7 @@ from jobs.model import ObjectRef, Priority, TenantId
 from jobs.options import JobOptions
 from jobs.outcomes import Idempotency
 from jobs.targets import parse_callback_url
+from jobs.trace_context import current_trace
 
 router = APIRouter()
 
@@ -101,6 +102,7 @@ async def create_batch(
     words = await uploads.read_json(request, service.settings.max_json_bytes)
     said = submission.checked(BatchRequest, words)
     batch, replayed = await run_in_threadpool(_create, service, tenant, said, key)
+    request.state.batch_id = batch.id
     headers = {"Location": f"/v1/batches/{batch.id}", "ETag": etag(batch)}
     if replayed:
         headers["Idempotent-Replayed"] = "true"
@@ -122,6 +124,7 @@ def _create(service: Service, tenant: TenantId, said: BatchRequest, key: str | N
         callback_events=tuple(e for e in BatchEvent if said.callback is None or str(e) in said.callback.events),
         metadata=said.metadata,
         dry_run=said.dry_run,
+        trace=current_trace(),
     )
     try:
         service.store.tenants.require_writable(tenant, output, bucket=service.settings.bucket)

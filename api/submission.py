@@ -34,6 +34,7 @@ from jobs.object_names import new_upload_id, upload_ref
 from jobs.retention import Upload
 from jobs.store import Idempotency, Submitted
 from jobs.targets import parse_callback_url, parse_input_url
+from jobs.trace_context import current_trace
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -178,6 +179,7 @@ def _job(service: Service, tenant: TenantId, said: Wishes, ref: InputRef, *, kin
         deadline_s=said.deadline_s,
         input_sha256=said.input_sha256,
         request_id=current_request(),
+        trace=current_trace(),
     )
 
 

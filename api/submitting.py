@@ -117,6 +117,7 @@ async def _submit(request: Request, form: _Form, *, key: str | None, prefer: str
         words = await uploads.read_json(request, service.settings.max_json_bytes)
         said = submission.checked(form.stored, words)
         submitted = await run_in_threadpool(submission.submit_stored, service, tenant, said, key, kind=form.kind)
+    request.state.job_id = submitted.job.id
     seconds = waiting.wait_s(prefer)
     welcome = partial(is_welcome, request, tenant)
     job = await waiting.until_ended(service, tenant, submitted.job, seconds=seconds, welcome=welcome)

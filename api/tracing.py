@@ -18,6 +18,8 @@ from api import problems
 from api.metrics import Requests
 from api.problems import Problem
 from jobs.logs import bound_request
+from jobs.trace_context import TRACEPARENT, TRACESTATE
+from jobs.traces import NO_SPAN, UNTRACED, Span, SpanKind, Traces, spanning
 
 logger = structlog.get_logger(__name__)
 
@@ -25,13 +27,16 @@ HEADER = "X-Request-Id"
 #: What UUIDs, ULIDs and the usual gateways' ids are made of; nothing that means something to a log or a header.
 _SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:=+/-]{0,127}\Z")
 
+_CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
 
 class Tracing:
     """ASGI middleware, outermost."""
 
-    def __init__(self, app: ASGIApp, *, requests: Requests) -> None:
+    def __init__(self, app: ASGIApp, *, requests: Requests, traces: Traces = UNTRACED) -> None:
         self._app = app
         self._requests = requests
+        self._traces = traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -53,7 +58,7 @@ class Tracing:
                 headers.update(scope.get("state", {}).get("headers", {}))
             await send(message)
 
-        with bound_request(request_id):
+        with bound_request(request_id), spanning(self._span(scope, request_id)) as span:
             try:
                 await self._app(scope, receive, traced)
             # A border: the traceback goes to the log, with the id that the caller is told.
@@ -64,6 +69,23 @@ class Tracing:
                 await problems.response(Problem("internal"), instance=scope["path"])(scope, receive, traced)
             finally:
                 _tell(scope, status, time.perf_counter() - began)
+                _note(span, scope, status)
+
+    def _span(self, scope: Scope, request_id: str) -> Span:
+        """Of calls that change something: looks are many, and lead nowhere."""
+        if self._traces is UNTRACED or scope["method"] not in _CHANGES or not scope["path"].startswith("/v1/"):
+            return NO_SPAN
+        headers = Headers(scope=scope)
+        return self._traces.begin(
+            scope["method"],
+            kind=SpanKind.SERVER,
+            parent=self._traces.heard(headers.getlist(TRACEPARENT), headers.getlist(TRACESTATE)),
+            facts={
+                "http.request.method": scope["method"],
+                "url.scheme": scope["scheme"],
+                "photomend.request.id": request_id,
+            },
+        )
 
 
 def _chosen(given: list[str]) -> str:
@@ -73,14 +95,33 @@ def _chosen(given: list[str]) -> str:
 
 
 def _tell(scope: Scope, status: int, seconds: float) -> None:
-    route = getattr(scope.get("route"), "path", None)
+    route = _route(scope)
     if route is None or not route.startswith("/v1/"):
         return  # probes and pages would drown the rest
     facts = {"method": scope["method"], "route": route, "status": status, "seconds": round(seconds, 4)}
-    # As the routes found them: who asked is known only there.
+    logger.info("request", **facts, **_found(scope, "tenant", "key_id", "job_id"))
+
+
+def _note(span: Span, scope: Scope, status: int) -> None:
+    """What a server's span says by OpenTelemetry's conventions for HTTP, and whose it is."""
+    if span is NO_SPAN:
+        return
+    route, found = _route(scope), _found(scope, "tenant", "job_id", "batch_id")
+    facts = {"http.route": route, "http.response.status_code": status}
+    facts |= {f"photomend.{name.replace('_', '.')}": value for name, value in found.items()}
+    span.note(facts, name=None if route is None else f"{scope['method']} {route}")
+    if status >= 500:
+        span.failed(str(status))
+
+
+def _route(scope: Scope) -> str | None:
+    return getattr(scope.get("route"), "path", None)
+
+
+def _found(scope: Scope, *names: str) -> dict[str, str]:
+    """As the routes found them: who asked, and what for, is known only there."""
     found = scope.get("path_params", {}) | scope.get("state", {})
-    facts |= {name: found[name] for name in ("tenant", "key_id", "job_id") if is_plain(found.get(name))}
-    logger.info("request", **facts)
+    return {name: found[name] for name in names if is_plain(found.get(name))}
 
 
 def is_plain(value: object) -> bool:

@@ -34,6 +34,7 @@ from jobs.model import (
 )
 from jobs.options import JobOptions
 from jobs.states import JobState
+from jobs.trace_context import TraceContext
 
 #: The newest form of record that this code reads; it writes the oldest that will do.
 VERSION = 1
@@ -102,6 +103,7 @@ def spec_to_json(job: Job) -> str:
         "input_type": job.input_type,
         "replay_of": job.replay_of,
         "request_id": job.request_id,
+        "trace": trace_to_json(job.trace),
         "batch": job.batch,
         "item": job.item,
         "sheet": job.sheet or None,
@@ -118,6 +120,17 @@ def form_of(job: Job) -> int:
 
 def result_to_json(result: Result) -> str:
     return dump_json(dataclasses.asdict(result))
+
+
+def trace_to_json(trace: TraceContext | None) -> list[str] | None:
+    """Its words; a record without it is of the same form, and who does not know it lets it be."""
+    return None if trace is None else [trace.traceparent, *([trace.tracestate] if trace.tracestate else [])]
+
+
+def trace_from_json(words: list[str] | None) -> TraceContext | None:
+    if not words:
+        return None
+    return TraceContext(traceparent=words[0], tracestate=words[1] if len(words) > 1 else "")
 
 
 def failure_to_json(failure: Failure) -> str:
@@ -180,6 +193,7 @@ def _job(job_id: JobId, record: Mapping[str, str], spec: dict[str, Any]) -> Job:
         input_type=spec.get("input_type"),
         replay_of=spec.get("replay_of"),
         request_id=spec.get("request_id"),
+        trace=trace_from_json(spec.get("trace")),
         batch=spec.get("batch"),
         item=spec.get("item"),
         sheet=spec.get("sheet", False),

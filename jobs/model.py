@@ -15,6 +15,7 @@ from jobs.errors import InvalidRequest
 from jobs.kinds import Kind
 from jobs.options import JobOptions
 from jobs.states import JobState
+from jobs.trace_context import TraceContext
 
 JobId = NewType("JobId", str)
 TenantId = NewType("TenantId", str)
@@ -277,6 +278,7 @@ class Job:
     input_type: str | None = None  #: media type that its bytes must have, as declared for an upload
     replay_of: JobId | None = None
     request_id: str | None = None  #: of the call that made it, for logs
+    trace: TraceContext | None = None  #: the span that made it, parent of all that becomes of it
     batch: str | None = None  #: id of the batch whose item it is
     item: int | None = None  #: which line of that batch's manifest, from 0
     sheet: bool = False  #: small copies are wanted for the contact sheet of that batch's report

@@ -16,6 +16,7 @@ from jobs.batches.view import batch_view
 from jobs.codec import UnreadableRecord, job_from_record
 from jobs.connection import PREFIX, Scripts, as_record, translated
 from jobs.model import CallbackEvent, JobId, TenantId
+from jobs.trace_context import TraceContext
 from jobs.view import timestamp
 
 logger = structlog.get_logger(__name__)
@@ -43,6 +44,7 @@ class Delivery:
     attempt: int  #: 1 for the first
     happened_at: float  #: what it tells of
     request_id: str | None = None  #: of the call that made the job
+    trace: TraceContext | None = None  #: of that call
 
 
 class DeliveryState(StrEnum):
@@ -117,6 +119,7 @@ class Outbox:
             attempt=int(attempt),
             happened_at=float(at),
             request_id=job.request_id,
+            trace=job.trace,
         )
 
     def _offered_batch(
@@ -148,6 +151,7 @@ class Outbox:
             attempt=int(attempt),
             happened_at=float(at),
             request_id=batch.request_id,
+            trace=batch.spec.trace,
         )
 
     def delivered(self, delivery_id: str) -> bool:

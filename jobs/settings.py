@@ -113,6 +113,11 @@ class JobsSettings(BaseSettings):
         description="Port of API, keeper and worker on which whoever reaches it may read their figures, without a key;"
         " 0 = any free one, unset = none",
     )
+    traces: bool = Field(
+        default=False,
+        description="1 = tell OpenTelemetry of every job, from call to callback (extra `otel`); where to and how much,"
+        " its own `OTEL_*` variables say",
+    )
 
     @classmethod
     def settings_customise_sources(

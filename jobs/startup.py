@@ -8,6 +8,7 @@ from jobs.errors import NotSetUp, StoreUnavailable
 from jobs.settings import JobsSettings
 from jobs.signing import require_secret
 from jobs.store import JobStore
+from jobs.traces import require_tracer
 
 logger = structlog.get_logger(__name__)
 
@@ -16,9 +17,11 @@ def require_safe(store: JobStore, settings: JobsSettings) -> None:
     """Make sure that jobs can be signed and that Redis keeps those that it accepts. It need not be up: then it is told.
 
     Raises:
-        NotSetUp: there is no secret, Redis may evict jobs, or it forgets them when it restarts and that is not allowed.
+        NotSetUp: there is no secret, Redis may evict jobs, or it forgets them when it restarts and that is not allowed;
+            or traces are wanted and their library is not installed.
     """
     require_secret(settings)
+    require_tracer(settings)
     try:
         faults = store.doctor().losses_of_redis(may_forget=settings.allow_volatile_redis)
     except StoreUnavailable as err:

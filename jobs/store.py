@@ -52,6 +52,7 @@ from jobs.settings import JobsSettings
 from jobs.signing import Seal
 from jobs.states import MAX_DEATHS, TERMINAL, JobState
 from jobs.tenants import Tenants
+from jobs.trace_context import current_trace
 
 __all__ = [
     "Beat",
@@ -263,6 +264,7 @@ class JobStore:
             input_type=old.input_type,
             replay_of=old.id,
             request_id=current_request(),
+            trace=current_trace(),
         )
         return self.submit(again, idempotency=idempotency)
 

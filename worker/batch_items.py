@@ -39,7 +39,9 @@ from jobs.object_names import is_result_of
 from jobs.options import JobOptions
 from jobs.paces import device_s
 from jobs.states import JobState
+from jobs.traces import UNTRACED, Traces
 from jobs.view import timestamp
+from worker.spans import item_context
 
 logger = structlog.get_logger(__name__)
 
@@ -79,6 +81,7 @@ class Place:
     may_read: MayRead
     bucket: str  #: of the installation: where jobs leave their results
     max_bytes: int
+    traces: Traces = UNTRACED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,8 +112,9 @@ class Item:
         if done is not None:
             words: dict[str, Any] = {"outputs": (done,), "recipe_sha256": self._recipe(options)}
             return self._settled(ItemState.SKIPPED, **words)
+        name = job_id(self.batch.id, self.batch.generation, self.number)
         return Job(
-            id=job_id(self.batch.id, self.batch.generation, self.number),
+            id=name,
             tenant=self.batch.tenant,
             input=source,
             options=options,
@@ -119,6 +123,7 @@ class Item:
             input_etag=info.etag or None,
             input_sha256=self.entry.sha256,
             request_id=self.batch.request_id,
+            trace=item_context(self.place.traces, self.batch, name, self.number),
             batch=self.batch.id,
             item=self.number,
             sheet=sheet.is_drawn(self.number, self.batch.total),

@@ -17,8 +17,10 @@ from jobs.callbacks import retry_in_s
 from jobs.logs import about
 from jobs.outbound import Answer, NotReached
 from jobs.store import Delivery
+from jobs.traces import UNTRACED, Span, Traces, spanning
 from worker.endpoints import Endpoints, Hold, Shut
 from worker.keeper_meter import HELD, KeeperMeter
+from worker.spans import delivery_span
 
 logger = structlog.get_logger(__name__)
 
@@ -104,8 +106,10 @@ class CallbackSender:
         threads: int,
         endpoints: Endpoints,
         meter: KeeperMeter | None = None,
+        traces: Traces = UNTRACED,
     ) -> None:
         """``sign(delivery, now)`` gives the headers that prove who sent it."""
+        self._traces = traces
         self._outbox = outbox
         self._posts = posts
         self._sign = sign
@@ -155,8 +159,9 @@ class CallbackSender:
         began_at = time.monotonic()
         answer: Answer | NotReached | None = None
         try:
-            answer = self._send(delivery)
-            self._settle(delivery, answer)
+            with spanning(delivery_span(self._traces, delivery)) as span:
+                answer = self._send(delivery, span)
+                self._settle(delivery, answer)
         # A border: whatever is wrong with one delivery, it stays in the outbox and comes again after its lease.
         except Exception:
             logger.exception("callback not settled", delivery=delivery.id)
@@ -171,12 +176,17 @@ class CallbackSender:
             with self._lock:
                 self._busy -= 1
 
-    def _send(self, delivery: Delivery) -> Answer | NotReached:
-        headers = self._sign(delivery, time.time())
+    def _send(self, delivery: Delivery, span: Span) -> Answer | NotReached:
+        headers = {**self._sign(delivery, time.time()), **(span.context.headers if span.context else {})}
         try:
-            return self._posts.post(delivery.url, body=delivery.body, headers=headers)
+            answer = self._posts.post(delivery.url, body=delivery.body, headers=headers)
         except NotReached as error:
+            span.failed("not_reached")
             return error
+        span.note({"http.response.status_code": answer.status})
+        if not 200 <= answer.status < 300:
+            span.failed(str(answer.status))
+        return answer
 
     def _settle(self, delivery: Delivery, answer: Answer | NotReached) -> None:
         with about(delivery.job_id, tenant=delivery.tenant, request_id=delivery.request_id):

@@ -17,6 +17,7 @@ from jobs.metrics import instruments
 from jobs.queue import make_celery
 from jobs.signing import require_secret
 from jobs.store import JobStore
+from jobs.traces import make_traces
 from worker import tasks
 from worker.engine import Engine
 from worker.meter import Meter
@@ -31,11 +32,20 @@ def create_app(settings: WorkerSettings, *, build_engine: Callable[[], Engine], 
     """The app that ``celery worker`` runs. Nothing is opened or loaded before Celery consumes.
 
     Raises:
-        NotSetUp: there is no secret to check jobs with.
+        NotSetUp: there is no secret to check jobs with, or traces are wanted and cannot be made.
     """
     require_secret(settings)
     store, blobs = JobStore.connect(settings), BlobStore.connect(settings)
-    node = Node(settings, store=store, blobs=blobs, build_engine=build_engine, device=device, meter=_meter(settings))
+    node = Node(
+        settings,
+        store=store,
+        blobs=blobs,
+        build_engine=build_engine,
+        device=device,
+        meter=_meter(settings),
+        # This process is nobody's fork and forks none: jobs run in threads, and the sandbox is a program of its own.
+        traces=make_traces(settings, component="worker"),
+    )
     return app_around(node, settings)
 
 

@@ -11,10 +11,12 @@ from functools import partial
 from typing import Any, TypeVar
 
 from jobs.model import Job, Progress
+from jobs.traces import UNTRACED
 from pipeline.types import Stage
 from worker.lane import Lane, LaneStopped
 from worker.lease import Lease, Stop, Stopped
 from worker.progress import percent_of
+from worker.spans import Attempt
 
 T = TypeVar("T")
 
@@ -64,8 +66,18 @@ class Pulse:
 class Flight:
     """What ``run_job`` gives to the pipeline as ``on_progress`` and ``compute``, and what a drain looks at."""
 
-    def __init__(self, lease: Lease, lane: Lane, pulse: Pulse, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        lease: Lease,
+        lane: Lane,
+        pulse: Pulse,
+        *,
+        attempt: Attempt | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``attempt`` hears what it is at."""
         self.lease = lease
+        self.attempt = attempt or Attempt(UNTRACED)
         self._lane = lane
         self.pulse = pulse
         self._clock = clock
@@ -94,6 +106,7 @@ class Flight:
             Stopped: the job must end here.
         """
         self.pulse.mark()
+        self.attempt.at(str(stage), fraction)
         self.lease.tell(Progress(stage=str(stage), percent=percent_of(stage, fraction)))
         self.lease.check()
 

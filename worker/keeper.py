@@ -22,6 +22,7 @@ from jobs.outbound import Poster
 from jobs.queue import Sender, make_celery
 from jobs.startup import require_safe
 from jobs.store import Delivery, JobStore
+from jobs.traces import Traces, make_traces
 from worker.batch_decisions import DecisionReporter
 from worker.batch_items import Place
 from worker.batches import BatchRunner
@@ -108,13 +109,14 @@ def run(settings: KeeperSettings, stop: threading.Event) -> None:
     require_safe(store, settings)
     endpoints = Endpoints(at_a_time=settings.callback_threads_per_host, shut_s=settings.callback_shut_s)
     meter = KeeperMeter(shut=endpoints.shut)
+    traces = make_traces(settings, component="keeper")
     listener = Listener(settings, meter.registry)
     blobs = BlobStore.connect(settings)
-    sender = _callback_sender(settings, store, endpoints, meter)
+    sender = _callback_sender(settings, store, endpoints, meter, traces)
     feeder = Feeder(store, Sender(make_celery(settings)), batch_share=settings.batch_share)
     rounds = Rounds(store, feeder.step, every_s=settings.feed_every_s)
     sweeper = Sweeper(store, blobs)
-    batches = _batch_runner(settings, store, blobs)
+    batches = _batch_runner(settings, store, blobs, traces)
     decisions = DecisionReporter(store, blobs, bucket=settings.bucket)
     chores = [
         # It waits by itself, for nudges, and takes the lock for timed rounds alone.
@@ -135,14 +137,16 @@ def run(settings: KeeperSettings, stop: threading.Event) -> None:
         batches.close()
         if sender is not None:
             sender.close()
+        traces.close()
 
 
-def _batch_runner(settings: KeeperSettings, store: JobStore, blobs: BlobStore) -> BatchRunner:
+def _batch_runner(settings: KeeperSettings, store: JobStore, blobs: BlobStore, traces: Traces) -> BatchRunner:
     place = Place(
         blobs=blobs,
         may_read=store.tenants.require_readable,
         bucket=settings.bucket,
         max_bytes=settings.max_upload_bytes,
+        traces=traces,
     )
     # Of this process alone: a batch is not taken for one's own after a restart.
     name = f"{os.uname().nodename}:{os.getpid()}:{secrets.token_hex(4)}"
@@ -158,7 +162,7 @@ def _batch_runner(settings: KeeperSettings, store: JobStore, blobs: BlobStore) -
 
 
 def _callback_sender(
-    settings: KeeperSettings, store: JobStore, endpoints: Endpoints, meter: KeeperMeter
+    settings: KeeperSettings, store: JobStore, endpoints: Endpoints, meter: KeeperMeter, traces: Traces
 ) -> CallbackSender | None:
     if settings.callback_secret is None:
         logger.warning("callbacks are not sent: PHOTOMEND_CALLBACK_SECRET is not set")
@@ -176,4 +180,5 @@ def _callback_sender(
         threads=settings.callback_threads,
         endpoints=endpoints,
         meter=meter,
+        traces=traces,
     )

@@ -23,6 +23,7 @@ from jobs.model import JobId
 from jobs.outbound import Fetcher
 from jobs.queue import QUEUES
 from jobs.store import Slots
+from jobs.traces import UNTRACED, Traces
 from worker.crew import Crew
 from worker.drain import Drain
 from worker.engine import Engine
@@ -77,6 +78,7 @@ class Node:
         build_engine: Callable[[], Engine],
         device: Device | None = None,
         meter: Meter | None = None,
+        traces: Traces = UNTRACED,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -85,6 +87,7 @@ class Node:
 
         device = self._device = device or Device()
         self._meter = meter or Meter()
+        self._traces = traces
         self._describe = functools.cache(device.words)
 
         def on_error(error: BaseException) -> None:
@@ -162,6 +165,7 @@ class Node:
         self._publisher.publish()
         self._lane.stop(timeout_s=LANE_STOP_S)
         logger.info("lane stopped", **self._lane.figures().words())
+        self._traces.close()
         # Not by the interpreter's own end: under so many libraries' threads it takes seconds of the grace, or crashes.
         logging.shutdown()
         os._exit(self._drain.status)
@@ -249,6 +253,7 @@ class Node:
             fetch_url=self._fetch_url,
             flights=self._flights,
             meter=self._meter,
+            traces=self._traces,
         )
 
     def _learn(self, attempt: Callable[[], Ending]) -> Ending:

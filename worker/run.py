@@ -32,6 +32,7 @@ from jobs.object_names import plain_name, result_ref
 from jobs.paces import DEVICE_S, UPSAMPLE_S
 from jobs.sniffing import SNIFF_BYTES, sniff
 from jobs.store import Beat, ClaimRefusal
+from jobs.traces import UNTRACED, Traces, spanning
 from pipeline import scratch
 from pipeline.types import Stage
 from worker.engine import Engine, Outcome, Product
@@ -42,6 +43,7 @@ from worker.lease import NOT_OURS, Lease, Stop, Stopped
 from worker.meter import Meter
 from worker.progress import FETCH, STORE
 from worker.sheet import small_copies
+from worker.spans import COMMIT, Attempt
 
 logger = structlog.get_logger(__name__)
 
@@ -118,6 +120,7 @@ class Workplace:
     sleep: Callable[[float], None] = time.sleep
     flights: Flights = field(default_factory=Flights)
     meter: Meter = field(default_factory=Meter)
+    traces: Traces = UNTRACED
 
 
 def run_job(job_id: JobId, *, place: Workplace) -> Ending:
@@ -161,11 +164,14 @@ def _refused(why: ClaimRefusal) -> Ending:
 
 
 def _fly(job: Job, claimed_at: float, place: Workplace) -> Ending:
-    with about(job.id, tenant=job.tenant, request_id=job.request_id):
-        return _flown(job, claimed_at, place)
+    attempt = Attempt(place.traces, job, worker=place.worker, claimed_s=place.clock() - claimed_at)
+    with about(job.id, tenant=job.tenant, request_id=job.request_id), spanning(attempt.span):
+        ending = _flown(job, claimed_at, place, attempt)
+        attempt.ended(ending.value)
+        return ending
 
 
-def _flown(job: Job, claimed_at: float, place: Workplace) -> Ending:
+def _flown(job: Job, claimed_at: float, place: Workplace, attempt: Attempt) -> Ending:
     logger.info("job started", attempt=job.attempt)
     place.meter.claimed(job)
     pulse = Pulse(place.lane, stage_budget_s=place.stage_budget_s, clock=place.clock)
@@ -177,7 +183,7 @@ def _flown(job: Job, claimed_at: float, place: Workplace) -> Ending:
         is_alive=pulse.is_alive,
         clock=place.clock,
     )
-    with lease, place.flights.aboard(Flight(lease, place.lane, pulse, clock=place.clock)) as flight:
+    with lease, place.flights.aboard(Flight(lease, place.lane, pulse, attempt=attempt, clock=place.clock)) as flight:
         return _attempt(flight, place)
 
 
@@ -297,6 +303,7 @@ def _commit(flight: Flight, place: Workplace, result: Result, written: list[Obje
     if (reason := flight.lease.stopping) in NOT_OURS - {Stop.LOST}:
         _discard(place, written)
         return _stop(flight, place, reason)
+    flight.attempt.at(COMMIT, 0.0)
     try:
         _persist(lambda: place.store.commit(job.id, epoch=job.epoch, result=result), place)
     except (IllegalMove, JobNotFound) as error:
@@ -315,6 +322,7 @@ def _commit(flight: Flight, place: Workplace, result: Result, written: list[Obje
         if ending in {Ending.FAILED, Ending.RELEASED}:
             _discard(place, written)
         return ending
+    flight.attempt.made(result, sum(flight.device_s.values()))
     place.meter.succeeded(job, result, host_s=flight.host_s or 0.0, device_s=flight.device_s)
     logger.info("job succeeded", faces=len(result.faces), **result.metrics)
     return Ending.SUCCEEDED
@@ -323,11 +331,13 @@ def _commit(flight: Flight, place: Workplace, result: Result, written: list[Obje
 def _stop(flight: Flight, place: Workplace, reason: Stop) -> Ending:
     job = flight.job
     logger.info("job stopped", reason=reason.value)
+    flight.attempt.span.note({"photomend.stop": reason.value})
     if reason in NOT_OURS:
         place.meter.lost(reason)
     if reason is Stop.CANCEL:
         return _write(Ending.CANCELED, lambda: place.store.canceled(job.id, epoch=job.epoch), place)
     if reason is Stop.DEADLINE:
+        flight.attempt.failed(DEADLINE_EXCEEDED.code)
         fail = lambda: place.store.fail(job.id, epoch=job.epoch, failure=DEADLINE_EXCEEDED)  # noqa: E731
         return _write(Ending.FAILED, fail, place)
     if reason is Stop.DRAIN:
@@ -339,9 +349,11 @@ def _settle(flight: Flight, place: Workplace, error: BaseException) -> Ending:
     job = flight.job
     verdict = classify(error, job.attempt)
     if isinstance(verdict, Release):
+        flight.attempt.failed(type(error).__name__)
         logger.warning("job goes back", charged=verdict.charge, error=f"{type(error).__name__}: {error}")
         ending = Ending.OUTAGE if verdict.pause else Ending.RELEASED
         return _write(ending, lambda: place.store.release(job.id, epoch=job.epoch, charge=verdict.charge), place)
+    flight.attempt.failed(verdict.failure.code)
     return _fail(job, place, verdict, error)
 
 

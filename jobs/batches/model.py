@@ -13,11 +13,12 @@ from typing import Any, NewType
 from jobs.batches.estimate import Estimate
 from jobs.batches.manifest import Manifest, ManifestFormat, Prefix
 from jobs.batches.naming import DEFAULT
-from jobs.codec import dump_json
+from jobs.codec import dump_json, trace_from_json, trace_to_json
 from jobs.delivery.recipe import recipe_sha256
 from jobs.model import Failure, JobId, ObjectRef, Priority, TenantId
 from jobs.options import JobOptions
 from jobs.price import Price
+from jobs.trace_context import TraceContext
 
 BatchId = NewType("BatchId", str)
 
@@ -110,6 +111,7 @@ class BatchSpec:
     metadata: Mapping[str, str] = field(default_factory=dict)
     redo_of: BatchId | None = None  #: whose results are made otherwise here, as versions beside them
     dry_run: bool = False  #: only say what it would come to
+    trace: TraceContext | None = None  #: the span that made it; its items begin traces of their own, linked to it
 
     @property
     def base(self) -> str:
@@ -148,6 +150,7 @@ class BatchSpec:
             }
             | ({"redo_of": self.redo_of} if self.redo_of else {})
             | ({"dry_run": True} if self.dry_run else {})
+            | ({"trace": trace_to_json(self.trace)} if self.trace else {})
         )
 
     @classmethod
@@ -178,6 +181,7 @@ class BatchSpec:
             metadata=words["metadata"],
             redo_of=words.get("redo_of"),
             dry_run=words.get("dry_run", False),
+            trace=trace_from_json(words.get("trace")),
         )
 
 
