@@ -34,7 +34,8 @@ class Told:
 
     @property
     def traceparent(self) -> str:
-        return f"00-{self.trace_id}-{self.span_id}-01"
+        """As those after it say it, without the flags."""
+        return f"00-{self.trace_id}-{self.span_id}"
 
 
 @dataclass
