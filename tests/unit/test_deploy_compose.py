@@ -111,6 +111,23 @@ def test_what_prometheus_asks_answers_there(everything):
     assert source["url"] == "http://prometheus:9090"
 
 
+def test_with_the_file_for_traces_every_process_sends_them_to_jaeger_and_only_this_machine_sees_it(everything):
+    file = DEPLOY / "observability" / "traces.yml"
+    assert faults_of(file) == ""
+    added = yaml.safe_load(file.read_text())["services"]
+    jaeger = added.pop("jaeger")
+    ours = {
+        n for n, one in everything["services"].items() if {"api", "keeper", "worker"} & set(one.get("command", ())[1:2])
+    }
+    assert set(added) == ours, "and nothing that only the file for traces knows"
+    sent_to = {one["environment"]["OTEL_EXPORTER_OTLP_ENDPOINT"] for one in added.values()}
+    assert sent_to == {"http://jaeger:4318"}
+    assert {one["environment"]["PHOTOMEND_TRACES"] for one in added.values()} == {"1"}
+    assert "0.0.0.0:4318" in jaeger["command"][1]
+    assert jaeger["ports"] == ["127.0.0.1:16686:16686"]
+    assert {"cpus", "memory", "pids"} <= set(jaeger["deploy"]["resources"]["limits"])
+
+
 def test_a_keeper_is_asked_by_its_own_check_whether_it_lives(everything):
     keeper = everything["services"]["keeper"]
     word, *check = keeper["healthcheck"]["test"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import kubernetes_validate
 import pytest
@@ -317,6 +319,32 @@ def test_the_metrics_are_open_to_the_monitoring_namespace_alone():
     assert place["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "monitoring"}
     (others,) = named("overlays/fleet", "NetworkPolicy", "photomend-api")["spec"]["ingress"]
     assert [port["port"] for port in others["ports"]] == ["http"]
+
+
+def test_the_component_for_traces_says_where_to_and_opens_the_way_there(tmp_path):
+    base, component = (
+        os.path.relpath(KUBERNETES / name, tmp_path.resolve()) for name in ("overlays/cpu", "components/tracing")
+    )
+    (tmp_path / "kustomization.yaml").write_text(
+        "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: photomend\n"
+        f"resources: [{base}]\ncomponents: [{component}]\n"
+    )
+    here = str(tmp_path.resolve())
+    (words,) = (one for one in rendered(here) if one["kind"] == "ConfigMap")
+    where = urlsplit(words["data"]["OTEL_EXPORTER_OTLP_ENDPOINT"])
+    assert ApiSettings(traces=words["data"]["PHOTOMEND_TRACES"]).traces
+    assert words["data"]["PHOTOMEND_BUCKET"] == "photomend", "added to what is there"
+    for pod in pods(here).values():
+        (source,) = pod["containers"][0]["envFrom"]
+        assert source["configMapRef"]["name"] == words["metadata"]["name"]
+    policy = named(here, "NetworkPolicy", "photomend-traces")
+    for version in VERSIONS:
+        kubernetes_validate.validate(policy, version, strict=True)
+    for name in pods(here):
+        new = [rule for rule in reached(here, {"app.kubernetes.io/name": name}) if rule in policy["spec"]["egress"]]
+        assert [port["port"] for rule in new for port in rule["ports"]] == [where.port]
+        namespace = where.hostname.split(".")[1]
+        assert new[0]["to"][0]["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] == namespace
 
 
 def test_workers_are_scaled_by_the_backlog_and_never_on_a_figure_that_is_missing():
