@@ -14,6 +14,7 @@ from jobs.errors import JobsError, StoreUnavailable
 from jobs.settings import JobsSettings
 from jobs.signing import require_secret
 from jobs.store import JobStore
+from jobs.traces import collector_answers
 
 #: Clocks further apart than this (seconds) disturb signatures of URLs and of callbacks long before they break them.
 CLOCKS_APART_S = 30.0
@@ -78,6 +79,22 @@ def of_settings(settings: JobsSettings, *, signs_callbacks: bool) -> Iterator[Ch
     else:
         yield ok("settings.callback_secret", "set")
     yield _of_redis_url(settings)
+    if settings.traces:
+        yield _of_traces(settings)
+
+
+def _of_traces(settings: JobsSettings) -> Check:
+    try:
+        answers = collector_answers(settings)
+    except JobsError as err:
+        return failed("traces", str(err), "the images have it; or PHOTOMEND_TRACES=0")
+    if answers:
+        return ok("traces", "the collector takes spans")
+    return warning(
+        "traces",
+        "the collector does not take spans: jobs are done, their traces are lost",
+        "start it, or correct OTEL_EXPORTER_OTLP_ENDPOINT (OTLP over HTTP, as http://collector:4318)",
+    )
 
 
 def _of_redis_url(settings: JobsSettings) -> Check:

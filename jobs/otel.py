@@ -22,7 +22,7 @@ from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from jobs.trace_context import TRACEPARENT, TRACESTATE, TraceContext
@@ -89,6 +89,18 @@ class Sent:
         if closing.is_alive():
             self._exporter.shutdown()
             logger.warning("last spans not sent: the collector does not answer", within_s=timeout_s)
+
+
+def can_send(*, timeout_s: float = 3.0) -> bool:
+    """Whether the collector takes a request, empty as it is."""
+    exporter, noise = OTLPSpanExporter(timeout=timeout_s), logging.getLogger(OTLPSpanExporter.__module__)
+    # The answer is told by whoever asked.
+    before, noise.disabled = noise.disabled, True
+    try:
+        return exporter.export([]) is SpanExportResult.SUCCESS
+    finally:
+        noise.disabled = before
+        exporter.shutdown()
 
 
 class _Sent:

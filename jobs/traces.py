@@ -152,6 +152,18 @@ def make_traces(settings: JobsSettings, *, component: str, instance: str | None 
     return Sent(component, instance)
 
 
+def collector_answers(settings: JobsSettings) -> bool:
+    """Whether spans would arrive, tried without one; takes some seconds where nobody answers.
+
+    Raises:
+        NotSetUp: see ``require_tracer``.
+    """
+    require_tracer(settings)
+    from jobs.otel import can_send  # noqa: PLC0415  (of the `otel` extra)
+
+    return can_send()
+
+
 def _is_installed() -> bool:
     try:
         return find_spec("opentelemetry.sdk.trace") is not None and find_spec(_EXPORTER) is not None

@@ -14,6 +14,7 @@ import pytest
 import structlog
 
 from jobs import traces
+from jobs.checks import Verdict, of_settings
 from jobs.codec import form_of, job_from_record, spec_to_json
 from jobs.errors import NotSetUp
 from jobs.model import LOCAL_TENANT, Job, ObjectRef, new_job_id
@@ -83,6 +84,8 @@ def test_traces_without_their_library_stop_a_start_with_one_sentence(monkeypatch
         with pytest.raises(NotSetUp, match=r"photomend\[otel\]"):
             start()
     assert make_traces(JobsSettings(), component="api") is UNTRACED
+    (check,) = [one for one in of_settings(ON, signs_callbacks=False) if one.name == "traces"]
+    assert (check.verdict, check.said) == (Verdict.FAILED, traces.MISSING)
 
 
 # -- what a caller says
@@ -239,6 +242,17 @@ def test_a_collector_that_never_answers_slows_nothing_and_is_not_waited_for(monk
         assert time.monotonic() - began < 2
         made.close(timeout_s=0.3)
         assert time.monotonic() - began < 4
+
+
+def test_a_doctor_says_whether_spans_would_arrive(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+    def said(settings: JobsSettings) -> list[Verdict]:
+        return [one.verdict for one in of_settings(settings, signs_callbacks=False) if one.name == "traces"]
+
+    assert said(JobsSettings()) == []
+    assert said(ON) == [Verdict.OK]
+    assert collector.bodies == [b""]
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    assert said(ON) == [Verdict.WARNING]
 
 
 def test_the_sentence_names_the_setting_and_the_extra() -> None:
