@@ -89,7 +89,9 @@ def _compose(material: Material, *, side: int, rng: Generator, hard: bool) -> Sc
     for _ in range(count):
         canvas = _paste_face(canvas, material, rng, found, ignored, crowd=count, hard=hard)
     smallest_px = min((float(f.box[3] - f.box[1]) for f in found), default=0.0)
-    return Scene(image=aged(canvas, rng, smallest_px=smallest_px), clean=np.clip(canvas, 0, 1), targets=_targets(found, ignored))
+    return Scene(
+        image=aged(canvas, rng, smallest_px=smallest_px), clean=np.clip(canvas, 0, 1), targets=_targets(found, ignored)
+    )
 
 
 def _enlarged(scene: Scene) -> Scene:
