@@ -33,6 +33,7 @@ class Exit:
     """One process' end, read."""
 
     how: str  #: for an operator
+    label: str  #: the same for metrics, in one word of few
     cause: str | None  #: a fault of its own, such as ``SIGSEGV``: one of its jobs may have done it. None: not theirs
     charge: bool  #: whether its jobs count it as an attempt
     is_healthy: bool  #: it left by itself and in order: start it again at once
@@ -43,9 +44,11 @@ def read_exit(status: int, *, was_told: bool, was_oom_killed: bool = False) -> E
 
     ``was_told``: we had asked it to go; ``was_oom_killed``: the kernel says that memory ran out where it lived.
     """
+    cause = _cause(status, was_told=was_told, was_oom_killed=was_oom_killed)
     return Exit(
         how=describe_exit(status, was_oom_killed=was_oom_killed),
-        cause=_cause(status, was_told=was_told, was_oom_killed=was_oom_killed),
+        label=_label(status, cause=cause, was_told=was_told),
+        cause=cause,
         charge=not was_told and status not in {EXIT_DEVICE_LOST, EXIT_RECYCLED},
         is_healthy=status == EXIT_RECYCLED,
     )
@@ -72,6 +75,17 @@ def _cause(status: int, *, was_told: bool, was_oom_killed: bool) -> str | None:
     # Nothing outside gives a process a status: a library that ends the program does.
     is_foreign = status not in {0, EXIT_DEVICE_LOST, EXIT_RECYCLED}
     return f"exit {status}" if is_foreign and not was_told else None
+
+
+def _label(status: int, *, cause: str | None, was_told: bool) -> str:
+    if cause is not None:
+        # "exit 3" is told as "exit": there are 255 of them.
+        return cause.split()[0]
+    if was_told:
+        return "told"
+    if status < 0:
+        return _signal_name(-status).replace(" ", "_")
+    return {EXIT_RECYCLED: "recycled", EXIT_DEVICE_LOST: DEVICE_LOST}.get(status, "other")
 
 
 def _signal_name(number: int) -> str:

@@ -41,9 +41,9 @@ class ProcessFigures:
     def started(self, process: str, pid: int) -> None:
         self._pids = self._pids | {process: pid}
 
-    def ended(self, process: str, how: Exit, *, was_told: bool) -> None:
+    def ended(self, process: str, how: Exit) -> None:
         self._pids = {name: pid for name, pid in self._pids.items() if name != process}
-        self._exits.labels(_cause(how, was_told=was_told)).inc()
+        self._exits.labels(how.label).inc()
         if self._shared is not None:
             self._shared.forget_gauges(process)
 
@@ -55,13 +55,3 @@ class ProcessFigures:
 
     def _held(self) -> dict[tuple[str, ...], float]:
         return {(name,): memory.rss_mb(pid) * _MEGABYTE for name, pid in self._pids.items()}
-
-
-def _cause(how: Exit, *, was_told: bool) -> str:
-    """As a label: without the numbers of exit statuses."""
-    if was_told and how.cause is None:
-        return "told"
-    if how.is_healthy:
-        return "recycled"
-    # "exit 3" is told as "exit".
-    return (how.cause or "other").split()[0]

@@ -181,7 +181,7 @@ class Supervisor:
         was_oom_killed = (self._oom_kills() or 0) > self._kills[0]
         ended = read_exit(status, was_told=self._passed_on > 0, was_oom_killed=was_oom_killed)
         self._on_exit(child.worker, ended)
-        self._figures.ended(child.plan.name, ended, was_told=self._passed_on > 0)
+        self._figures.ended(child.plan.name, ended)
         facts = {"process": child.plan.name, "pid": pid, "lived_s": round(lived_s, 1), "how": ended.how}
         if self._signals:
             logger.info("process ended", **facts)

@@ -55,6 +55,9 @@ class Metric:
     source: Source
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()  #: upper bounds; histograms only
+    #: Counters only: values of the labels that are told from the beginning, as 0. To Prometheus a series that comes
+    #: with its first event has not risen by it.
+    known: tuple[tuple[str, ...], ...] = ()
 
     @property
     def series(self) -> tuple[str, ...]:
@@ -64,8 +67,13 @@ class Metric:
         return tuple(f"{self.name}_{part}" for part in ("bucket", "sum", "count"))
 
 
-def _counter(name: str, text: str, source: Source, *labels: str) -> Metric:
-    return Metric(name=f"{PREFIX}{name}", kind=Kind.COUNTER, help=text, source=source, labels=labels)
+def _counter(name: str, text: str, source: Source, *labels: str, known: tuple[tuple[str, ...], ...] = ()) -> Metric:
+    return Metric(name=f"{PREFIX}{name}", kind=Kind.COUNTER, help=text, source=source, labels=labels, known=known)
+
+
+def _each(*words: str) -> tuple[tuple[str, ...], ...]:
+    """Values of one label."""
+    return tuple((word,) for word in words)
 
 
 def _gauge(name: str, text: str, source: Source, *labels: str) -> Metric:
@@ -75,6 +83,11 @@ def _gauge(name: str, text: str, source: Source, *labels: str) -> Metric:
 def _histogram(name: str, text: str, source: Source, *labels: str, buckets: tuple[float, ...]) -> Metric:
     return Metric(name=f"{PREFIX}{name}", kind=Kind.HISTOGRAM, help=text, source=source, labels=labels, buckets=buckets)
 
+
+#: Ends that a process brings upon itself.
+FAULTS = (
+    "SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "exit", "hang", "memory", "out_of_memory",
+)  # fmt: skip
 
 BUILD = _gauge("build_info", "1; which version runs as what.", Source.ALL, "version", "component")
 
@@ -102,13 +115,20 @@ OLDEST_WAITING = _gauge(
 )
 WORKERS = _gauge("workers", "Worker processes that take jobs and said so lately.", Source.FLEET)
 SLOTS = _gauge("slots", "Jobs at a time of these processes, by state: free or busy.", Source.FLEET, "state")
-SUBMITTED = _counter("jobs_submitted_total", "Jobs that were accepted.", Source.FLEET, "priority")
+SUBMITTED = _counter(
+    "jobs_submitted_total",
+    "Jobs that were accepted.",
+    Source.FLEET,
+    "priority",
+    known=_each("interactive", "batch"),
+)
 JOBS = _counter(
     "jobs_total",
     "Jobs that ended, by state (succeeded, failed, canceled) and the error's code; code is empty where there is none.",
     Source.FLEET,
     "state",
     "code",
+    known=(("succeeded", ""), ("failed", "internal"), ("canceled", "")),
 )
 RETURNED = _counter(
     "jobs_returned_total",
@@ -116,13 +136,17 @@ RETURNED = _counter(
     "process_ended (their worker process was gone).",
     Source.FLEET,
     "reason",
+    known=_each("lapsed", "released", "process_ended"),
 )
-RESENT = _counter("jobs_resent_total", "Jobs sent to a worker again since nobody had claimed them.", Source.FLEET)
+RESENT = _counter(
+    "jobs_resent_total", "Jobs sent to a worker again since nobody had claimed them.", Source.FLEET, known=((),)
+)
 SUSPECTED = _counter(
     "jobs_suspected_total",
     "Jobs put into quarantine since a process died or hung under them, by cause, such as SIGSEGV, memory or hang.",
     Source.FLEET,
     "cause",
+    known=_each(*FAULTS, "device_lost"),
 )
 DEAD_LETTERS = _gauge(
     "dead_letters", "Jobs given up as poison or interrupted too often, while their records last.", Source.FLEET
@@ -156,7 +180,7 @@ HTTP_SECONDS = _histogram(
 
 LOOP_PASSED = _gauge(
     "keeper_loop_last_pass_timestamp_seconds",
-    "When a loop (feeder, sweeper, callbacks, batches) last ended a round without a fault; Unix time.",
+    "When a loop (feeder, sweeper, callbacks, batches, decisions) last ended a round without a fault; Unix time.",
     Source.KEEPER,
     "loop",
 )
@@ -166,6 +190,7 @@ CALLBACK_ATTEMPTS = _counter(
     "Deliveries by outcome: delivered, retry, gave_up, gone (HTTP 410), held (its receiver is busy; not tried).",
     Source.KEEPER,
     "outcome",
+    known=_each("delivered", "retry", "gave_up", "gone", "held"),
 )
 CALLBACK_LAG = _histogram(
     "callback_lag_seconds", "From an event to the delivery of its callback.", Source.KEEPER, buckets=LAGS_S
@@ -179,9 +204,11 @@ CALLBACK_BREAKERS = _gauge(
 PROCESSES = _gauge("worker_processes", "Processes that the supervisor runs now.", Source.WORKER)
 PROCESS_EXITS = _counter(
     "worker_process_exits_total",
-    "Ends of worker processes by cause: a signal's name, memory, hang, device_lost, recycled, told, other.",
+    "Ends of worker processes by cause: a signal's name (SIGKILL: by somebody outside), out_of_memory (the kernel says "
+    "so), memory, hang, device_lost, exit (a library ended the program), recycled, told, other.",
     Source.WORKER,
     "cause",
+    known=_each(*FAULTS, "SIGKILL", "device_lost", "recycled", "told", "other"),
 )
 RESIDENT_MEMORY = _gauge(
     "worker_resident_memory_bytes", "Memory that a worker process holds in RAM.", Source.WORKER, "process"
@@ -205,12 +232,14 @@ ATTEMPTS = _counter(
     "Attempts at jobs by ending: succeeded, failed, canceled, released, outage, refused, lost, secluded, not_alone.",
     Source.WORKER,
     "ending",
+    known=_each("succeeded", "failed", "canceled", "released", "outage", "refused", "lost", "secluded", "not_alone"),
 )
 LEASES_LOST = _counter(
     "leases_lost_total",
     "Leases lost under a running job: fenced (another attempt has it), lost (Redis out of reach), hung (no progress).",
     Source.WORKER,
     "reason",
+    known=_each("fenced", "lost", "hung"),
 )
 LANE_SECONDS = _counter(
     "lane_seconds_total", "Time that lanes were there; less their busy time it is their idle time.", Source.WORKER

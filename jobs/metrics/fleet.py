@@ -92,9 +92,10 @@ def _tallied(tally: Mapping[str, float]) -> Iterator[Family]:
         # A newer version may count what this one does not know.
         if word in told and len(labels) == len(_TALLIED[word].labels):
             told[word].add_metric(labels, value)
-    if "resent" not in tally:
-        # From the beginning, so that the first one is an increase.
-        told["resent"].add_metric([], 0)
+    for word, metric in _TALLIED.items():
+        for values in metric.known:
+            if " ".join((word, *values)) not in tally:
+                told[word].add_metric(list(values), 0)
     yield from told.values()
 
 

@@ -41,7 +41,10 @@ def new_registry(component: str) -> CollectorRegistry:
 
 
 def counter(described: Described, registry: CollectorRegistry) -> Counter:
-    return Counter(described.name, described.help, described.labels, registry=registry)
+    made = Counter(described.name, described.help, described.labels, registry=registry)
+    for labels in filter(None, described.known):
+        made.labels(*labels)
+    return made
 
 
 def gauge(described: Described, registry: CollectorRegistry) -> Gauge:

@@ -6,7 +6,7 @@ import pytest
 
 from jobs.backlog import Slots
 from jobs.keys import Scope
-from jobs.metrics.catalogue import FACES
+from jobs.metrics.catalogue import FACES, Source, of
 from jobs.model import Failure, Job, JobId, Priority, Result, Tenant, TenantId
 from jobs.settings import JobsSettings
 from tests.integration.api.conftest import FACE, Service, make_settings
@@ -147,4 +147,19 @@ def _photo():
 def test_the_failures_code_is_told_whatever_else_its_words_hold(service: Service):
     evil = Failure(code="no_image", title='"code":"evil"', detail='{"code":"evil"} \n}')
     service.store.fail(JobId(service.submit()["id"]), epoch=None, failure=evil)
-    assert told(service).labels("photomend_jobs_total") == {frozenset({("state", "failed"), ("code", "no_image")})}
+    figures = told(service)
+    assert figures("photomend_jobs_total", state="failed", code="no_image") == 1
+    assert figures.sum("photomend_jobs_total") == 1
+
+
+def test_what_can_be_known_is_told_before_it_happens_so_that_the_first_is_an_increase(service: Service):
+    fleets = [metric for metric in of(Source.FLEET) if metric.known]
+    assert len(fleets) >= 5
+    figures = told(service)
+    for metric in fleets:
+        for values in metric.known:
+            assert figures(metric.name, **dict(zip(metric.labels, values, strict=True))) == 0
+    service.submit()
+    after = told(service)
+    assert after("photomend_jobs_submitted_total", priority="interactive") == 1
+    assert after.labels("photomend_jobs_submitted_total") == figures.labels("photomend_jobs_submitted_total")

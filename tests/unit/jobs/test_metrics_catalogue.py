@@ -8,6 +8,8 @@ import pytest
 
 from jobs.metrics import catalogue
 from jobs.metrics.catalogue import CATALOGUE, Kind, Metric
+from jobs.metrics.instruments import counter, new_registry, text
+from tests.scraped import Figures
 
 #: Units of Prometheus' own list, and what counts things rather than measures them.
 UNITS = ("_seconds", "_bytes")
@@ -46,6 +48,24 @@ def test_histograms_and_they_alone_have_bounds_that_grow(metric: Metric):
     assert list(metric.buckets) == sorted(set(metric.buckets))
     assert len(metric.buckets) <= 12
     assert len(metric.series) == (3 if metric.buckets else 1)
+
+
+@pytest.mark.parametrize("metric", [one for one in CATALOGUE if one.known], ids=lambda metric: metric.name)
+def test_what_is_told_from_the_beginning_has_a_value_for_each_label_and_is_told_as_zero(metric: Metric):
+    assert metric.kind is Kind.COUNTER
+    assert len(set(metric.known)) == len(metric.known)
+    assert {len(values) for values in metric.known} == {len(metric.labels)}
+    registry = new_registry("test")
+    counter(metric, registry)
+    figures = Figures(text(registry).decode())
+    for values in metric.known:
+        assert figures(metric.name, **dict(zip(metric.labels, values, strict=True))) == 0
+
+
+def test_counters_that_have_to_show_rare_trouble_are_told_from_the_beginning():
+    rare = {"leases_lost", "worker_process_exits", "jobs_suspected", "jobs_returned", "jobs_resent", "attempts"}
+    known = {metric.name for metric in CATALOGUE if metric.known}
+    assert {f"photomend_{name}_total" for name in rare} <= known
 
 
 def test_the_scaling_figure_keeps_the_name_that_the_scaled_object_asks_for():

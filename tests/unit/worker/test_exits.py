@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from jobs.metrics.catalogue import PROCESS_EXITS
 from worker.exits import (
     EXIT_DEVICE_LOST,
     EXIT_HUNG,
@@ -72,3 +73,29 @@ def test_a_kill_counts_as_its_own_fault_only_where_the_kernel_says_that_memory_r
 def test_a_crash_during_a_drain_is_a_crash_and_a_strange_status_is_not() -> None:
     assert read_exit(-signal.SIGSEGV, was_told=True).cause == "SIGSEGV"
     assert read_exit(1, was_told=True).cause is None
+
+
+@pytest.mark.parametrize(
+    ("status", "was_told", "label"),
+    [
+        (-signal.SIGSEGV, True, "SIGSEGV"),
+        (-signal.SIGKILL, False, "SIGKILL"),
+        (-signal.SIGKILL, True, "told"),
+        (-60, False, "signal_60"),
+        (EXIT_HUNG, False, "hang"),
+        (EXIT_DEVICE_LOST, False, "device_lost"),
+        (EXIT_RECYCLED, False, "recycled"),
+        (3, False, "exit"),
+        (0, True, "told"),
+        (0, False, "other"),
+    ],
+)
+def test_metrics_name_an_end_in_one_word(status: int, was_told: bool, label: str) -> None:
+    assert read_exit(status, was_told=was_told).label == label
+
+
+def test_what_metrics_know_of_ends_is_what_ends_are_called() -> None:
+    faults = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGKILL)
+    ends = [read_exit(status, was_told=False) for status in (*range(256), *(-number for number in faults))]
+    ends += [read_exit(-signal.SIGKILL, was_told=False, was_oom_killed=True), read_exit(0, was_told=True)]
+    assert {cause for (cause,) in PROCESS_EXITS.known} == {end.label for end in ends}
