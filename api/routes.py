@@ -59,7 +59,10 @@ def list_jobs(service: Here, tenant: Tenant, query: Annotated[ListQuery, Query()
         created_before=before,
         batch=query.batch,
     )
-    return JSONResponse({"jobs": [job_view(job) for job in page.jobs], "next_cursor": page.next_cursor})
+    words: dict[str, object] = {"jobs": [job_view(job) for job in page.jobs], "next_cursor": page.next_cursor}
+    if page.unreadable:
+        words["unreadable"] = list(page.unreadable)
+    return JSONResponse(words)
 
 
 @router.get(

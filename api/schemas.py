@@ -167,6 +167,11 @@ class JobPage(BaseModel):
 
     jobs: list[JobView]
     next_cursor: str | None = Field(description="For the next page; null on the last")
+    unreadable: list[str] = Field(
+        default=[],
+        description="Ids of the page's jobs that only a newer version of the service can read, while it is being"
+        " upgraded; not there where there are none",
+    )
 
 
 class ListQuery(BaseModel):

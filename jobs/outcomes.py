@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from jobs.model import Job
+from jobs.model import Job, JobId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +30,7 @@ class Page:
 
     jobs: tuple[Job, ...]
     next_cursor: str | None  #: None = there are no older ones
+    unreadable: tuple[JobId, ...] = ()  #: those of this page whose records are of a newer form, or damaged
 
 
 class ClaimRefusal(StrEnum):

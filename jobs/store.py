@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import redis
+import structlog
 
 from jobs.admission import Admission, Load
 from jobs.backlog import Backlog, Slots, actual_cost, faces_of, megapixels_of
@@ -69,6 +70,8 @@ __all__ = [
     "Upload",
     "UploadNotFound",
 ]
+
+logger = structlog.get_logger(__name__)
 
 #: The longest page of a list.
 MAX_PAGE = 200
@@ -177,7 +180,8 @@ class JobStore:
         """One page of a tenant's jobs, newest first; submitted at ``created_after`` or later, and before the other.
 
         With ``review`` only those with this latest decision, or that succeeded and wait for one; with ``batch`` only
-        its items. Such a page may hold fewer than ``limit``, even none, and have a next one.
+        its items. Such a page may hold fewer than ``limit``, even none, and have a next one. Jobs whose records cannot
+        be read are named, and counted in ``limit``.
 
         Raises:
             InvalidRequest: the cursor is not one of ours.
@@ -193,9 +197,17 @@ class JobStore:
         newest = min(bounds, default="")
         args = [tenant, newest, max(1, min(limit, MAX_PAGE)), review or "", lowest, batch or "", *states]
         last, *records = self._scripts.call("list", keys=[f"{PREFIX}index:{tenant}:queued"], args=args)
-        found = [as_record(flat) for flat in records]
-        jobs = tuple(job_from_record(JobId(record["id"]), record) for record in found)
-        return Page(jobs=jobs, next_cursor=last or None)
+        jobs: list[Job] = []
+        unreadable: list[JobId] = []
+        for record in map(as_record, records):
+            job_id = JobId(record["id"])
+            try:
+                jobs.append(job_from_record(job_id, record))
+            except UnreadableRecord as err:
+                # Of a newer process, in an upgrade that is under way: no reason to show none of the others.
+                logger.warning("job left out of a list", job_id=job_id, error=str(err))
+                unreadable.append(job_id)
+        return Page(jobs=tuple(jobs), next_cursor=last or None, unreadable=tuple(unreadable))
 
     def cancel(self, job_id: JobId, *, tenant: TenantId | None = None) -> Job:
         """The job after its owner's wish to cancel: at once when queued, soon when processing, unchanged when finished.

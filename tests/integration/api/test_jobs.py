@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from jobs.backlog import Slots
+from jobs.codec import VERSION
 from jobs.model import LOCAL_TENANT, Job, JobId, ObjectRef, TenantId, new_job_id
 from photomend.client import parse_events
 from tests.integration.api.conftest import Service, make_settings, problem
@@ -66,6 +67,20 @@ def test_jobs_are_listed_newest_first_page_by_page_and_by_status(service):
     assert seen == ids[::-1]
     canceled = service.call("GET", "/v1/jobs", params={"status": "canceled"}).json()
     assert [job["id"] for job in canceled["jobs"]] == [ids[2]]
+
+
+def test_a_job_that_only_a_newer_version_can_read_is_named_beside_the_others(service):
+    ids = [service.submit()["id"] for _ in range(4)]
+    for job_id in ids[1:3]:
+        service.store._redis.hset(f"{{photomend}}:job:{job_id}", "v", VERSION + 1)
+    problem(service.call("GET", f"/v1/jobs/{ids[1]}"), 500, "unreadable_record")
+
+    page = service.call("GET", "/v1/jobs", params={"limit": 3}).json()
+    assert [job["id"] for job in page["jobs"]] == [ids[3]]
+    assert page["unreadable"] == [ids[2], ids[1]]
+    rest = service.call("GET", "/v1/jobs", params={"limit": 3, "cursor": page["next_cursor"]}).json()
+    assert [job["id"] for job in rest["jobs"]] == [ids[0]]
+    assert set(rest) == {"jobs", "next_cursor"}, "where all can be read, nothing is said of it"
 
 
 def test_jobs_of_a_period_are_listed_whatever_its_zone(service):
