@@ -27,6 +27,9 @@ BAD := 4
 ITEMS := 1000000
 KILLS := 5
 
+# Of `make dashboard`.
+SECONDS := 150
+
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -74,6 +77,9 @@ fleet: $(FOR_DEV)  ## 1 to 1,000 GPUs in virtual time on the real store and keep
 
 scaling: $(FOR_DEV)  ## 1, 2, 4 and 8 worker processes beside the ideal, on real Celery, Redis and S3: six minutes, build/scaling
 	@$(PY) -m tests.bench.scaling --seed $(SEED) $(ARGS)
+
+dashboard: $(FOR_DEV)  ## the Grafana dashboard drawn from a real Prometheus over minutes of load and trouble: build/dashboard. SECONDS=n
+	@$(PY) -m tests.bench.dashboard --seconds $(SECONDS) --seed $(SEED) $(ARGS)
 
 mutants: $(FOR_DEV)  ## each guard removed in turn: a test must turn red
 	@$(PY) -m tests.faults.mutants
@@ -125,5 +131,5 @@ $(FOR_FUZZ): $(INPUTS)
 	@deploy/bootstrap.sh api,worker,local,dev,fuzz
 	@touch $@ $(FOR_DEV) $(FOR_USE)
 
-.PHONY: help demo up test unit fuzz costs bench bench-full bench-readme memory storm storm-full contract contract-accept load batch-million batch-kills fleet scaling mutants check gallery readme \
+.PHONY: help demo up test unit fuzz costs bench bench-full bench-readme memory storm storm-full contract contract-accept load batch-million batch-kills fleet scaling dashboard mutants check gallery readme \
 	constraints clean

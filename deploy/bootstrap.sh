@@ -90,15 +90,16 @@ check_curl() {
         say "No curl: the README's how-tos are not tested. Debian, as root: apt-get install curl"
 }
 
-# The alerts are tested by Prometheus' own tool. Taken out of Debian's package, since installing that starts a server. Without
-# it the alerts' tests are left out at home, and fail where CI is set.
-check_promtool() {
-    if command -v promtool >/dev/null || [ -x "$VENV/bin/promtool" ]; then return; fi
+# The alerts are tested by Prometheus' own tool, the dashboard by the server. Taken out of Debian's package, since installing
+# that starts a server. Without them their tests are left out at home, and fail where CI is set.
+check_prometheus() {
+    if command -v promtool >/dev/null && command -v prometheus >/dev/null; then return; fi
+    if [ -x "$VENV/bin/promtool" ] && [ -x "$VENV/bin/prometheus" ]; then return; fi
     folder="$(mktemp -d)"
     # A container has no lists of packages until it asks.
     (cd "$folder" && { apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }; } &&
         dpkg -x prometheus_*.deb . && cp usr/bin/promtool usr/bin/prometheus "$OLDPWD/$VENV/bin/") >/dev/null 2>&1 ||
-        say "No promtool: the alerts' tests are left out. Debian: apt-get download prometheus, dpkg -x, promtool onto PATH"
+        say "No Prometheus: alerts' and dashboard's tests are left out. Debian: apt-get download prometheus, dpkg -x, onto PATH"
     rm -rf "$folder"
 }
 
@@ -115,7 +116,7 @@ check_venv_module "$python"
 check_libraries "$python"
 case ",$EXTRAS," in *,dev,*) check_browser; check_curl ;; esac
 make_venv "$python"
-case ",$EXTRAS," in *,dev,*) check_promtool ;; esac
+case ",$EXTRAS," in *,dev,*) check_prometheus ;; esac
 say "Installing photomend[$EXTRAS] into $VENV ($("$VENV/bin/python" --version)); the first time this takes some minutes"
 quiet=-q
 if [ -t 1 ]; then quiet=""; fi # a person wants to see that it moves
