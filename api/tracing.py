@@ -17,7 +17,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import problems
 from api.metrics import Requests
 from api.problems import Problem
+from jobs.batches.model import is_batch_id
 from jobs.logs import bound_request
+from jobs.model import is_job_id
 from jobs.trace_context import TRACEPARENT, TRACESTATE
 from jobs.traces import NO_SPAN, UNTRACED, Span, SpanKind, Traces, spanning
 
@@ -107,8 +109,15 @@ def _note(span: Span, scope: Scope, status: int) -> None:
     if span is NO_SPAN:
         return
     route, found = _route(scope), _found(scope, "tenant", "job_id", "batch_id")
-    facts = {"http.route": route, "http.response.status_code": status}
-    facts |= {f"photomend.{name.replace('_', '.')}": value for name, value in found.items()}
+    job_id, batch_id = found.get("job_id", ""), found.get("batch_id", "")
+    facts = {
+        "http.route": route,
+        "http.response.status_code": status,
+        "photomend.tenant": found.get("tenant"),
+        # Of a path it may be any word of a stranger's.
+        "photomend.job.id": job_id if is_job_id(job_id) else None,
+        "photomend.batch.id": batch_id if is_batch_id(batch_id) else None,
+    }
     span.note(facts, name=None if route is None else f"{scope['method']} {route}")
     if status >= 500:
         span.failed(str(status))

@@ -20,6 +20,7 @@ from jobs.batches.store import report_ref
 from jobs.model import LOCAL_TENANT, Artifact, Failure, Job, JobId, ObjectRef, Priority, Result, Tenant
 from jobs.object_names import result_ref
 from jobs.store import JobStore
+from jobs.traces import UNTRACED, Traces
 from worker.batch_items import Place
 from worker.batches import BatchRunner
 
@@ -70,10 +71,15 @@ class World:
         blobs: Any = None,
         lease_s: float = LEASE_S,
         max_pixels: int = 10**9,
+        traces: Traces = UNTRACED,
     ) -> BatchRunner:
         objects = blobs or self.blobs
         place = Place(
-            blobs=objects, may_read=self.store.tenants.require_readable, bucket=self.bucket, max_bytes=10_000_000
+            blobs=objects,
+            may_read=self.store.tenants.require_readable,
+            bucket=self.bucket,
+            max_bytes=10_000_000,
+            traces=traces,
         )
         return BatchRunner(
             self.store, objects, place, name=name, window=window, lease_s=lease_s, threads=4, max_pixels=max_pixels
