@@ -276,9 +276,9 @@ def test_what_is_missing_without_a_reason_is_a_problem(tmp_path: Path, monkeypat
     for alerts, words in (
         ({fires: []}, "did not fire"),
         ({pends: []}, "was not pending"),
-        ({"PhotomendNoWorkers": ["firing"]}, "fired, though"),
-        ({"PhotomendNoWorkers": ["pending"]}, "was pending, though"),
-        ({"PhotomendNoWorkers": ["error: x"]}, "cannot be evaluated"),
+        ({"PhotomendBatchStarves": ["firing"]}, "fired, though"),
+        ({"PhotomendBatchStarves": ["pending"]}, "was pending, though"),
+        ({"PhotomendBatchStarves": ["error: x"]}, "cannot be evaluated"),
     ):
         (problem,) = problems(shown, quiet | alerts)
         assert words in problem

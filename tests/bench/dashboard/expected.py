@@ -12,10 +12,7 @@ STILL: Mapping[tuple[str, str], str] = {
     ("Given up", ""): "no job is poison: each crash hits another one",
     ("Memory", "GPU"): "no GPU",
     ("Out of memory and ends of processes", "did not fit"): "no GPU",
-    (
-        "Callbacks: not delivered",
-        "receivers left alone",
-    ): "the receiver answers, if with 503; only silence shuts it off",
+    ("Leases lost, messages sent again", "sent again"): "chance: few workers die between message and claim",
 }
 
 #: Alerts that the trouble fires, and by what.

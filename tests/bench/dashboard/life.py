@@ -16,7 +16,7 @@ import numpy as np
 
 from jobs.batches.model import BatchId
 from jobs.model import ObjectRef
-from tests.bench.dashboard.site import GONE, MENDED, SCANS, Site
+from tests.bench.dashboard.site import GONE, MENDED, SCANS, Manner, Site
 
 #: Jobs a second that people send, in the mean.
 RATE = 2.0
@@ -78,15 +78,16 @@ def _plan(site: Site, seconds: float) -> Iterator[tuple[float, str, Callable[[],
     """At which second what is done."""
     batch: list[BatchId] = []
 
-    def receiver(*, is_down: bool) -> Callable[[], None]:
-        return lambda: setattr(site.receiver, "is_down", is_down)
+    def receiver(manner: Manner) -> Callable[[], None]:
+        return lambda: setattr(site.receiver, "manner", manner)
 
     yield 0.12 * seconds, "a batch is submitted", lambda: batch.append(_submit_batch(site))
-    yield 0.20 * seconds, "the callbacks' receiver answers 503", receiver(is_down=True)
+    yield 0.20 * seconds, "the callbacks' receiver answers 503", receiver(Manner.FAILS)
     for kill in range(KILLS):
         yield (0.22 + 0.05 * kill) * seconds, "a worker process is killed", lambda: _strike(site, batch, signal.SIGKILL)
-    yield 0.42 * seconds, "the receiver is back", receiver(is_down=False)
+    yield 0.40 * seconds, "the receiver hangs up", receiver(Manner.SILENT)
     yield 0.44 * seconds, "a worker process crashes", lambda: _strike(site, batch, signal.SIGSEGV)
+    yield 0.50 * seconds, "the receiver is back", receiver(Manner.WELL)
     yield 0.55 * seconds, f"a worker is frozen for {FROZEN_S:g} s", lambda: _freeze(site, batch)
     yield 0.70 * seconds, "Redis is killed", site.kill_redis
     yield 0.70 * seconds + REDIS_DOWN_S, "Redis is started again", site.redis.start

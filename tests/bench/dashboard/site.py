@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
@@ -39,17 +40,28 @@ PROCESSES, THREADS, BATCH_WINDOW = 2, 2, 6
 GONE = "/gone"
 
 
+class Manner(Enum):
+    """How a receiver treats callbacks."""
+
+    WELL = 204
+    FAILS = 503
+    SILENT = 0  #: hangs up
+
+
 class Receiver:
-    """Takes callbacks on loopback, in threads of this process; can be down."""
+    """Takes callbacks on loopback, in threads of this process; can fail, and can be silent."""
 
     def __init__(self) -> None:
         receiver = self
-        self.is_down = False
+        self.manner = Manner.WELL
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers["Content-Length"]))
-                self.send_response(410 if self.path == GONE else 503 if receiver.is_down else 204)
+                if receiver.manner is Manner.SILENT:
+                    self.close_connection = True
+                    return
+                self.send_response(410 if self.path == GONE else receiver.manner.value)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
