@@ -20,7 +20,7 @@ from jobs.settings import JobsSettings
 from jobs.states import JobState
 from tests.collector import Collector, Told, collecting
 from tests.conftest import CALLBACK_SECRET, SIGNING_SECRET
-from tests.fleet import Fleet, wait_for
+from tests.fleet import LEASE_S, Fleet, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -91,26 +91,25 @@ def test_a_job_is_one_trace_from_its_call_to_its_callback_through_a_killed_worke
 ) -> None:
     url, heard = hook
     settings = jobs_settings.model_copy(
-        update={"lease_s": 1.5, "resend_after_s": 0.5, "callback_allow_hosts": (url.split("/")[2],)}
+        update={"lease_s": LEASE_S, "resend_after_s": 0.5, "callback_allow_hosts": (url.split("/")[2],)}
     )
     env = {"PHOTOMEND_CALLBACK_SCHEDULE_S": "[0.2, 0.2]", "PHOTOMEND_SWEEP_EVERY_S": "0.3"}
     fleet = Fleet(settings, tmp_path, **collector.environment(), **env)
     try:
         fleet.keeper()
-        (first,) = fleet.start_workers("first")
+        workers = dict(zip(("one", "two"), fleet.start_workers("one", "two"), strict=True))
         base = _api(fleet)
-        wait_for(lambda: fleet.slots_of(first), what="the worker is ready")
+        wait_for(lambda: all(fleet.slots_of(one) for one in workers.values()), what="the workers are ready")
 
         # One that the caller traces already, under whose worker the process dies.
         ref = fleet.upload(key="in/a-private-name.png")
         told = {"callback": {"url": url}}
         job_id = _submit(base, ref, work_s=2, traceparent=f"00-{TRACE}-{SPAN}-01", **told)
-        fleet.running(job_id)
+        pid = fleet.running(job_id)["pid"]
         wait_for(lambda: collector.about(job_id, name="decode"), what="stages of the first attempt arrive")
-        first.send_signal(signal.SIGKILL)
+        next(one for one in workers.values() if one.pid == pid).send_signal(signal.SIGKILL)
         # And one that nobody traces, that fails.
         alone = _submit(base, fleet.upload(b"no picture", key="in/broken.png"), work_s=0, traceparent="00-nonsense")
-        fleet.worker("second")
         assert fleet.ended(job_id).state is JobState.SUCCEEDED
         assert fleet.ended(alone).state is JobState.FAILED
         wait_for(lambda: len(collector.about(job_id, name="deliver callback")) == 2, what="both deliveries arrive")
@@ -119,7 +118,8 @@ def test_a_job_is_one_trace_from_its_call_to_its_callback_through_a_killed_worke
         _check_whole(collector, job_id, heard)
         _check_failed(collector, alone)
         _check_quiet(collector, fleet)
-        worker_log = [line for line in fleet.log("second").splitlines() if job_id in line and "succeeded" in line]
+        survivor = next(name for name, one in workers.items() if one.pid != pid)
+        worker_log = [line for line in fleet.log(survivor).splitlines() if job_id in line and "succeeded" in line]
         assert TRACE in worker_log[0]
         assert f'"trace_id": "{TRACE}"' in fleet.log("api")
         assert f'"trace_id": "{TRACE}"' in fleet.log("keeper")
