@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from jobs.codec import job_from_record
+from jobs.codec import UnreadableRecord, job_from_record
 from jobs.connection import PREFIX, Scripts, job_key, translated
 from jobs.model import Job, JobId
 
@@ -19,27 +19,33 @@ class DeadLetters:
     def __init__(self, scripts: Scripts) -> None:
         self._redis = scripts.client
 
-    def jobs(self) -> Iterator[Job]:
-        """All of them, the latest first.
+    def jobs(self, *, unreadable: list[JobId] | None = None) -> Iterator[Job]:
+        """All of them, the latest first; those of a newer form than this code reads go into ``unreadable`` instead.
 
         Raises:
             StoreUnavailable: Redis did not answer.
-            UnreadableRecord: one is of a newer form than this code reads.
         """
+        unreadable = [] if unreadable is None else unreadable
         with translated():
             ids: Any = self._redis.zrange(f"{PREFIX}dead", 0, -1, desc=True)
         for start in range(0, len(ids), _BATCH):
-            yield from self._read([JobId(job_id) for job_id in ids[start : start + _BATCH]])
+            yield from self._read([JobId(job_id) for job_id in ids[start : start + _BATCH]], unreadable)
 
-    def _read(self, ids: list[JobId]) -> Iterator[Job]:
+    def _read(self, ids: list[JobId], unreadable: list[JobId]) -> Iterator[Job]:
         with translated():
             pipeline = self._redis.pipeline(transaction=False)
             for job_id in ids:
                 pipeline.hgetall(job_key(job_id))
             records: list[dict[str, str]] = pipeline.execute()
         for job_id, record in zip(ids, records, strict=True):
-            if "dead" in record:
-                yield job_from_record(job_id, record)
+            if "dead" not in record:
+                continue
+            try:
+                job = job_from_record(job_id, record)
+            except UnreadableRecord:
+                unreadable.append(job_id)
+            else:
+                yield job
 
 
 def causes_of(job: Job) -> tuple[str, ...]:

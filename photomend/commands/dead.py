@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from jobs.model import Job
+    from jobs.model import Job, JobId
     from jobs.store import JobStore
 
 app = typer.Typer(no_args_is_help=True, help="See which jobs were given up and why, and try them once more.")
@@ -45,7 +45,10 @@ def list_dead(
       photomend dead list --cause SIGSEGV --all --json
     """
     with opened_store() as (store, console):
-        found = list(islice(_of_cause(store.dead.jobs(), cause), None if everything else limit))
+        unreadable: list[JobId] = []
+        found = list(islice(_of_cause(store.dead.jobs(unreadable=unreadable), cause), None if everything else limit))
+        for job_id in unreadable:
+            typer.echo(f"{job_id} is left out: only a newer version of photomend can read it", err=True)
         if as_json:
             _write([_words(job) for job in found])
             return

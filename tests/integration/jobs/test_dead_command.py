@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from typer.testing import CliRunner
 
+from jobs.codec import VERSION
 from jobs.model import Job, TenantId
 from jobs.settings import JobsSettings
 from jobs.states import JobState
@@ -73,6 +74,18 @@ def test_the_list_says_why_and_can_be_narrowed(
         assert {job["id"] for job in json.loads(run("list", "--cause", cause, "--json")[1])} == found
     assert len(json.loads(run("list", "--limit", "1", "--json")[1])) == 1
     assert len(json.loads(run("list", "--limit", "1", "--all", "--json")[1])) == 3
+
+
+def test_one_that_only_a_newer_version_can_read_hides_none_of_the_others(store: JobStore, run: Run) -> None:
+    theirs, ours = poison(store), poison(store)
+    store._redis.hset(f"{{photomend}}:job:{theirs.id}", "v", str(VERSION + 1))
+    status, said = run("list")
+    assert status == 0
+    assert f"{theirs.id} is left out: only a newer version" in said
+    assert ours.id in said
+    assert "1 of 2 dead letters" in said
+    status, said = run("replay", "--all")
+    assert (status, f"{ours.id} →" in said, theirs.id in said) == (0, True, False)
 
 
 def test_one_is_shown_with_each_death(store: JobStore, run: Run) -> None:
