@@ -22,7 +22,7 @@ from tests.bench.dashboard.prometheus import Curve
 from tests.bench.dashboard.shown import WIDTH_PX, Shown
 from tests.bench.dashboard.units import worded
 
-DPI, TONES = 100, 200
+DPI, TONES = 100, 256
 PAGE, CARD, TEXT, FAINT, LINE = "#111217", "#181b1f", "#ccccdc", "#8e8ea0", "#2c3235"
 PALETTE = (
     "#73bf69", "#f2cc0c", "#8ab8ff", "#ff780a", "#f2495c", "#5794f2", "#b877d9", "#705da0", "#37872d", "#fade2a",
@@ -99,8 +99,8 @@ def draw(shown: Sequence[Shown], path: Path, *, span: Span) -> None:
     canvas = FigureCanvasAgg(sheet.figure)
     canvas.draw()
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    # A quarter of the bytes, and no curve changes its colour.
-    tones = picture.quantize(TONES, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    # A quarter of the bytes, and no colour that one takes for another.
+    tones = picture.quantize(TONES, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     tones.save(path, optimize=True)
 
 
