@@ -95,7 +95,7 @@ def encode_points(points: Tensor, priors: Tensor) -> Tensor:
 
 
 def multibox_loss(
-    output: tuple[Tensor, Tensor, Tensor], assignments: list[Assignment]
+    output: tuple[Tensor, Tensor, Tensor], assignments: list[Assignment], *, landmark_weight: float = LANDMARK_WEIGHT
 ) -> tuple[Tensor, dict[str, float]]:
     """Class, box and landmark loss of a batch: (N, A, 4), (N, A, 2) logits and (N, A, 10) against N assignments.
 
@@ -115,4 +115,4 @@ def multibox_loss(
     box = functional.smooth_l1_loss(boxes[face], place, reduction="sum") / count
     landmark = functional.smooth_l1_loss(landmarks[face], points, reduction="sum") / count
     figures = {"class": float(classes.detach()), "box": float(box.detach()), "landmark": float(landmark.detach())}
-    return classes + BOX_WEIGHT * box + LANDMARK_WEIGHT * landmark, figures
+    return classes + BOX_WEIGHT * box + landmark_weight * landmark, figures

@@ -8,7 +8,7 @@ from numpy.random import default_rng
 from torch import Tensor
 
 from pipeline.arch.retinaface import MEAN_BGR, anchors, build
-from pipeline.training.anchors import assign, multibox_loss
+from pipeline.training.anchors import LANDMARK_WEIGHT, assign, multibox_loss
 from pipeline.training.loop import Plan
 from pipeline.training.losses import channels_last
 from pipeline.training.scenes import Material, compose
@@ -23,6 +23,9 @@ HARD_FROM = 1400
 SHAPE_SHARES = (0.6, 0.2, 0.2)
 #: Weight of the teacher's features beside the labels; it ends with the learning rate.
 TEACHER_WEIGHT = 4.0
+#: While a tuned detector's rate falls, its landmarks come to weigh so many times as much, from this part of the fall
+#: on: first what a face is, then where its eyes are.
+LANDMARKS_IN_THE_END, LANDMARKS_FROM = 5.0, 0.2
 
 
 class DetectorTask:
@@ -44,7 +47,8 @@ class DetectorTask:
         self.model = channels_last(build("mobile0.25"))
         if start is not None:
             self.model.load_state_dict(start)
-        self._hard_from = HARD_FROM if start is None else 0
+        self._tuned = start is not None
+        self._hard_from = 0 if self._tuned else HARD_FROM
         self.model.phase = "train"  # type: ignore[assignment]  # scores before the softmax
         self._material, self._shapes, self._teacher = material, shapes, teacher
         self._features = None if teacher is None else Features(self.model)
@@ -58,7 +62,12 @@ class DetectorTask:
         ]
         priors = anchors(side, side)
         output = self.model(network_input([s.image for s in scenes]))
-        loss, figures = multibox_loss(output, [assign(s.targets, priors) for s in scenes])
+        rise = max(0.0, plan.late(step) - LANDMARKS_FROM) / (1 - LANDMARKS_FROM) if self._tuned else 0.0
+        loss, figures = multibox_loss(
+            output,
+            [assign(s.targets, priors) for s in scenes],
+            landmark_weight=LANDMARK_WEIGHT * (1 + (LANDMARKS_IN_THE_END - 1) * rise),
+        )
         if self._teacher is not None and self._features is not None:
             wanted = self._teacher.features(network_input([s.clean for s in scenes]))
             missed = features_missed(self._features.take(), wanted)

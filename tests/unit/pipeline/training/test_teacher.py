@@ -7,6 +7,7 @@ import torch
 from numpy.random import default_rng
 
 from pipeline.arch.retinaface import build
+from pipeline.training.anchors import BOX_WEIGHT
 from pipeline.training.detector_task import TEACHER_WEIGHT, DetectorTask, network_input
 from pipeline.training.loop import Plan
 from pipeline.training.scenes import compose
@@ -78,3 +79,17 @@ def test_a_scene_is_kept_as_it_was_before_it_grew_old(material):
     assert all(s.clean.shape == s.image.shape == (96, 96, 3) for s in scenes)
     assert any(abs(s.clean - s.image).mean() > 0.01 for s in scenes)
     assert all(s.clean.min() >= 0 and s.clean.max() <= 1 for s in scenes)
+
+
+@pytest.mark.parametrize(
+    ("tuned", "step", "weight"), [(True, 0, 1.0), (True, 10, 5.0), (True, 8, 3.0), (False, 10, 1.0)]
+)
+def test_landmarks_come_to_count_more_while_a_tuned_detectors_rate_falls(material, tuned, step, weight):
+    start = build("mobile0.25").state_dict() if tuned else None
+    task = DetectorTask(material, seed=3, start=start, shapes=SHAPES)
+    plan = Plan(steps=10, seed=3, decay_from=0.5)
+
+    loss, figures = task.loss(step, plan)
+
+    rest = float(loss.detach()) - figures["class"] - BOX_WEIGHT * figures["box"]
+    assert rest == pytest.approx(weight * figures["landmark"], rel=1e-3)
