@@ -145,7 +145,8 @@ def test_a_process_that_leaks_is_started_anew_between_jobs_and_no_job_notices(
     fleet.keeper()
     # Less than it needs: the limit becomes a little more than it held when it was ready, whatever that was.
     supervisor = supervised(fleet, PHOTOMEND_RECYCLE_MB="1")
-    limit_mb = _facts(fleet.log("supervisor"), "PHOTOMEND_RECYCLE_MB is too low for this process")["used_mb"]
+    event = "PHOTOMEND_RECYCLE_MB is too low for this process"
+    limit_mb = wait_for(lambda: _facts(fleet.log("supervisor"), event), what="the limit was set anew")["used_mb"]
     ref = fleet.upload(picture(Poison.LEAK), key="in/leak.png")
     jobs, most_mb = [], 0.0
     for _ in range(12):
@@ -185,9 +186,10 @@ def _with_deaths(fleet: Fleet, job_id: JobId, count: int) -> Job | None:
     return job if len(job.deaths) >= count else None
 
 
-def _facts(log: str, event: str) -> dict[str, Any]:
-    facts: dict[str, Any] = next(json.loads(line) for line in log.splitlines() if f'"{event}"' in line)
-    return facts
+def _facts(log: str, event: str) -> dict[str, Any] | None:
+    """What the first whole line of this event tells; None = it is not there yet."""
+    lines = (line for line in log.splitlines(keepends=True) if f'"{event}"' in line and line.endswith("\n"))
+    return next((json.loads(line) for line in lines), None)
 
 
 def _rss_mb_of_children(pid: int) -> list[float]:
