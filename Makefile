@@ -41,8 +41,9 @@ demo: $(FOR_USE)  ## mend a photo through the whole service; PHOTO=path.jpg for 
 up: $(FOR_USE)  ## run the whole service on this machine until Ctrl-C
 	@$(PY) -m photomend up
 
+# Two processes: most tests wait for servers, and two cores are what the suite is timed for. A module stays in one.
 test: $(FOR_DEV)  ## every test
-	$(PY) -m pytest -m "not bench" --durations=15 $(ARGS)
+	$(PY) -m pytest -m "not bench" -n 2 --dist loadscope --durations=15 $(ARGS)
 
 unit: $(FOR_DEV)  ## the tests that need no server
 	$(PY) -m pytest tests/unit $(ARGS)
