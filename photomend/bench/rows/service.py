@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from jobs.paces import DEVICE_S, UPSAMPLE_S
 from photomend.bench import pictures
 from photomend.bench.contest import Trial, Workshop, at_least, at_most
 
@@ -27,8 +28,13 @@ FLIGHTS = {1: 3, 4: 8, 16: 16}
 BARE = 3
 CASE, SCALE = "blake", 2.0
 APP = "photomend.bench.service_app:app"
-#: How often an ended job is looked for, how long one may take, and a worker to become ready (seconds).
-LOOK_EVERY_S, LONGEST_S, READY_S = 0.02, 600.0, 300.0
+#: How long one job may take, and a worker to become ready (seconds).
+LONGEST_S, READY_S = 600.0, 300.0
+#: How often an ended job is looked for (seconds): of one by itself soon, since the next waits for that; of several less
+#: often, since a look takes the cores from what is measured, and others are there to be worked on.
+LOOK_ALONE_S, LOOK_EVERY_S = 0.02, 0.1
+#: Times of a job that are no stage's: its waiting, and the device's share of its stages.
+_NOT_STAGES = ("queue_s", DEVICE_S, UPSAMPLE_S)
 #: Of the jobs in flight the oldest are looked at, more than run at a time: looking costs the service its cores.
 LOOKED_AT = 5
 
@@ -49,7 +55,7 @@ class Service:
         return cpu_s(self.sessions) | {"bench": time.process_time()}
 
     def finish(self, count: int, *, in_flight: int) -> tuple[float, list[Job]]:
-        """Seconds from the first submit to the last end of ``count`` jobs, so many at a time; and the jobs.
+        """Seconds from the first submit to the last end, by their records, of ``count`` jobs; and the jobs.
 
         Raises:
             RuntimeError: a job did not succeed.
@@ -67,12 +73,12 @@ class Service:
             done += ended
             flying = [job_id for job_id in flying if job_id not in {job.id for job in ended}]
             if not ended:
-                time.sleep(LOOK_EVERY_S)
+                time.sleep(LOOK_ALONE_S if in_flight == 1 else LOOK_EVERY_S)
             if time.monotonic() - began > LONGEST_S:
                 raise RuntimeError(f"{len(done)} of {count} jobs ended within {LONGEST_S:g} s")
         if failed := [job.failure for job in done if job.state is not JobState.SUCCEEDED]:
             raise RuntimeError(f"jobs failed: {failed}")
-        return time.monotonic() - began, done
+        return max(job.completed_at or 0.0 for job in done) - min(job.created_at for job in done), done
 
     def _submit(self) -> JobId:
         from jobs.model import LOCAL_TENANT, Job, ObjectRef, new_job_id
@@ -137,7 +143,7 @@ def _added(job: Job) -> float:
     """What the job took beyond its pipeline's stages and its transfers (s)."""
     assert job.completed_at is not None  # noqa: S101 - it has ended
     assert job.result is not None  # noqa: S101 - by success
-    work = sum(s for name, s in job.result.metrics.items() if name.endswith("_s") and name != "queue_s")
+    work = sum(s for name, s in job.result.metrics.items() if name.endswith("_s") and name not in _NOT_STAGES)
     return job.completed_at - job.created_at - work
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +16,7 @@ from photomend.bench import report
 from photomend.bench.contest import Workshop
 from photomend.bench.cpu import cpu_s
 from photomend.bench.program import Program, Results, known_rows, run
+from photomend.bench.rows import service
 from tests.bench.readme import CHART, with_figures, write
 
 MODULE = "tests.fake_rows"
@@ -196,3 +198,18 @@ def test_every_row_has_a_name_of_its_own() -> None:
     names = known_rows(modules())
     assert len(names) == len(set(names))
     assert {"exact", "auto", "preview", "srvgg-tile", "rrdb-tile", "folder-100"} <= set(names)
+
+
+def test_what_a_job_adds_is_its_time_beyond_stages_and_not_beyond_the_device_s_share_of_them_again():
+    metrics = {
+        "queue_s": 0.5,
+        "fetch_s": 0.01,
+        "detect_s": 0.3,
+        "restore_s": 0.6,
+        "gpu_s": 0.8,
+        "gpu_upsample_s": 0.1,
+        "megapixels": 2.0,
+    }
+    job = SimpleNamespace(created_at=100.0, completed_at=101.0, result=SimpleNamespace(metrics=metrics))
+
+    assert service._added(job) == pytest.approx(0.09)
