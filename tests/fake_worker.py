@@ -1,8 +1,8 @@
 """A Celery app for tests: everything real but the networks, whose place a restorer without torch takes.
 
-``options.seed`` says how long it works (milliseconds), else ``TEST_WORK_MS``; ``tests/poison.py`` has pictures that do
-harm. What it does is noted in a file, out of band, so that a test can count runs whatever the records say. This module
-is for tests only; no setting of the product leads here.
+``options.seed`` says how long it works (milliseconds), else ``TEST_WORK_MS``, in ``TEST_STEPS`` pieces;
+``tests/poison.py`` has pictures that do harm. What it does is noted in a file, out of band, so that a test can count
+runs whatever the records say. This module is for tests only; no setting of the product leads here.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from worker.restoring import Restoring
 from worker.sandbox.client import Sandbox, sandbox_bounds
 from worker.settings import WorkerSettings
 
-STEPS = 20
+STEPS = int(os.environ.get("TEST_STEPS", "20"))
 _HISTORY = Path(os.environ["TEST_HISTORY"])
 _WORK_MS = int(os.environ.get("TEST_WORK_MS", "0"))
 
