@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -122,6 +123,9 @@ def export(
     *,
     restorer: Annotated[Path | None, typer.Option(help="Output folder of a restorer run.")] = None,
     detector: Annotated[Path | None, typer.Option(help="Output folder of a detector run.")] = None,
+    detector_init: Annotated[
+        Path | None, typer.Option(help="What that run was tuned from (--init): large faces' layers keep a part of it.")
+    ] = None,
     upsampler: Annotated[Path | None, typer.Option(help="Output folder of an upsampler run.")] = None,
     target: Annotated[Path | None, typer.Option(help="Where to write; the package's own folder if left out.")] = None,
 ) -> None:
@@ -141,7 +145,7 @@ def export(
         console = Console()
         jobs = (
             (restorer, recipe.export_restorer, recipe.RESTORER_FILE),
-            (detector, recipe.export_detector, recipe.DETECTOR_FILE),
+            (detector, partial(recipe.export_detector, init=detector_init), recipe.DETECTOR_FILE),
             (upsampler, recipe.export_upsampler, recipe.UPSAMPLER_FILE),
         )
         for run, write, name in jobs:

@@ -37,9 +37,9 @@ SIZES_OF_CAST = [(60, 1), (200, 2), (512, 1)]
 CAST = np.array([0.06, -0.05, 0.04], np.float32)
 
 #: How steep (levels of 8 bits per crop px, the 99th percentile along the mask's border) the change may be there once
-#: what is finer than RING_SIGMA_PX is smoothed away. Measured 0.05 to 0.08; without matched colours 0.31 to 0.37, which
+#: what is finer than RING_SIGMA_PX is smoothed away. Measured 0.05 to 0.10; without matched colours 0.31 to 0.37, which
 #: is seen as a box.
-STEEPEST, SEEN = 0.1, 0.25
+STEEPEST, SEEN = 0.12, 0.25
 
 #: The same for a photo whose wall is blown out to white: the cast ends at the head, along which a mask goes. Measured
 #: 0.08 to 0.17, and 0.25 to 0.28 when colours were matched at one coarse scale.

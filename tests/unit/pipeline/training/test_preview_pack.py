@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from pipeline.arch.preview import PreviewRestorer
 from pipeline.arch.retinaface import build
 from pipeline.training import recipe
+from pipeline.training.detector_task import DetectorTask
 from pipeline.training.loop import Plan, train
 from pipeline.training.restorer_task import RestorerTask
 from pipeline.weights import WeightStore, preview_folder
@@ -54,6 +55,24 @@ def test_exporting_twice_gives_the_same_bytes(faces, tmp_path):
 
     assert one.sha256 == two.sha256 == hashlib.sha256(one.path.read_bytes()).hexdigest()
     assert one.bytes <= LIMIT
+
+
+def test_of_a_tuned_detector_large_faces_layers_keep_a_part_of_what_it_was_tuned_from(material, tmp_path):
+    place, init = tmp_path / "checkpoint.pth", tmp_path / "init.pth"
+    task = DetectorTask(material, seed=1, shapes=((96, 2),) * 3)
+    train(task, Plan(steps=1), checkpoint=place, resume=False, every=1, told=lambda step, figures: None)
+    torch.manual_seed(9)
+    before = build("mobile0.25").state_dict()
+    torch.save(before, init)
+
+    alone = torch.load(recipe.export_detector(place, tmp_path / "alone.pth").path)
+    mixed = torch.load(recipe.export_detector(place, tmp_path / "mixed.pth", init=init).path)
+
+    changed = {name for name in alone if not torch.equal(alone[name], mixed[name])}
+    assert {name.split(".")[0] for name in changed} == {"ssh3", "ClassHead", "BboxHead", "LandmarkHead"}
+    assert all(".2." in name for name in changed if "Head" in name)
+    name = "ssh3.conv3X3.0.weight"
+    assert torch.allclose(mixed[name], 0.95 * alone[name] + 0.05 * before[name], atol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "network"), [("preview", PreviewRestorer), ("preview-detector", None)])
