@@ -39,13 +39,13 @@ RESTORER_PLAN = Plan(steps=1450, seed=0, rate=6e-4, gradient_norm=0.1)
 DETECTOR_PLAN = Plan(steps=2660, seed=0, rate=2e-3, decay_from=0.72)
 UPSAMPLER_PLAN = Plan(steps=1600, seed=0, rate=2e-3, warmup=50, decay_from=0.6, gradient_norm=0.5)
 #: The runs from weights that there are (``init``).
-RESTORER_TUNING = Plan(steps=4500, seed=1, rate=3e-4, decay_from=0.5, gradient_norm=0.1)
+RESTORER_TUNING = Plan(steps=3000, seed=1, rate=3e-4, decay_from=0.5, gradient_norm=0.1)
 DETECTOR_TUNING = Plan(steps=4500, seed=1, rate=1e-3, decay_from=0.4)
 #: The training score from which the shipped detector counts a face.
 DETECTOR_SURE = 0.96
-#: Of a tuned detector's layers that see faces of more than half the largest copy, this part stays what they were tuned
-#: from. They saw few faces, and moved landmarks by a sixth of the eyes' distance from one size of a picture to another;
-#: so it is a fifteenth. Source: Wortsman et al., Robust fine-tuning of zero-shot models (arXiv 2109.01903); model card.
+#: Of a tuned detector's layers with the largest anchors (256 and 512 px), this part stays what they were tuned from.
+#: They saw few faces, and moved landmarks by a sixth of the eyes' distance from one size of a picture to another; so it
+#: is a fifteenth. Source: Wortsman et al., Robust fine-tuning of zero-shot models (arXiv 2109.01903); model card.
 LARGE_FACES, KEPT = ("ssh3.", "ClassHead.2.", "BboxHead.2.", "LandmarkHead.2."), 0.05
 #: Steps between checkpoints.
 CHECKPOINT_EVERY = 50
