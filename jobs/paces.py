@@ -16,6 +16,8 @@ from jobs.model import Result
 
 #: Metrics of a result: what a device worked for it in all, and of that, for enlarging (seconds).
 DEVICE_S, UPSAMPLE_S = "gpu_s", "gpu_upsample_s"
+#: They are a share of the stages' times, and none of those.
+DEVICE_TIMES = frozenset({DEVICE_S, UPSAMPLE_S})
 #: How a network's precision is told when it was not reduced.
 _EXACT = "float32"
 

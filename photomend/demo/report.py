@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from jobs.paces import DEVICE_TIMES
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -68,7 +70,7 @@ def _timings(metrics: Mapping[str, float]) -> Table:
     from rich.table import Table
 
     table = Table(title="Time per stage", title_justify="left", box=None, show_header=False)
-    stages = [name.removesuffix("_s") for name in metrics if name.endswith("_s")]
+    stages = [name.removesuffix("_s") for name in metrics if name.endswith("_s") and name not in DEVICE_TIMES]
     for stage in sorted(stages, key=lambda stage: _ORDER.index(stage) if stage in _ORDER else len(_ORDER)):
         table.add_row(stage, f"{metrics[f'{stage}_s']:.2f} s")
     return table

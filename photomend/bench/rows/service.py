@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from jobs.paces import DEVICE_S, UPSAMPLE_S
+from jobs.paces import DEVICE_TIMES
 from photomend.bench import pictures
 from photomend.bench.contest import Trial, Workshop, at_least, at_most
 
@@ -34,7 +34,7 @@ LONGEST_S, READY_S = 600.0, 300.0
 #: often, since a look takes the cores from what is measured, and others are there to be worked on.
 LOOK_ALONE_S, LOOK_EVERY_S = 0.02, 0.1
 #: Times of a job that are no stage's: its waiting, and the device's share of its stages.
-_NOT_STAGES = ("queue_s", DEVICE_S, UPSAMPLE_S)
+_NOT_STAGES = DEVICE_TIMES | {"queue_s"}
 #: Of the jobs in flight the oldest are looked at, more than run at a time: looking costs the service its cores.
 LOOKED_AT = 5
 

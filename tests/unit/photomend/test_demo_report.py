@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from photomend.demo.report import _count
+from photomend.demo.report import _count, _timings
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,9 @@ from photomend.demo.report import _count
 )
 def test_a_rejected_candidate_is_not_counted_as_a_face(statuses: list[str], words: str) -> None:
     assert _count([{"status": status} for status in statuses]) == words
+
+
+def test_the_device_s_share_of_stages_is_no_stage() -> None:
+    table = _timings({"queue_s": 0.1, "detect_s": 0.2, "gpu_s": 0.2, "gpu_upsample_s": 0.0, "megapixels": 2.0})
+
+    assert list(table.columns[0].cells) == ["queue", "detect"]
