@@ -72,7 +72,7 @@ concurrency = 1
 # symlink is required by versioned_writes, and both by the S3 API.
 _PROXY = """
 [pipeline:main]
-pipeline = catch_errors gatekeeper healthcheck listing_formats s3api tempauth copy bulk slo symlink versioned_writes proxy-server
+pipeline = catch_errors gatekeeper healthcheck cache listing_formats s3api tempauth copy bulk slo symlink versioned_writes proxy-server
 
 [app:proxy-server]
 use = egg:swift#proxy
@@ -108,6 +108,9 @@ use = egg:swift#gatekeeper
 
 [filter:healthcheck]
 use = egg:swift#healthcheck
+
+[filter:cache]
+paste.filter_factory = photomend.stack.swift_cache:filter_factory
 
 [filter:listing_formats]
 use = egg:swift#listing_formats

@@ -117,6 +117,46 @@ def test_the_updaters_run_without_complaint(s3_server, bucket):
     assert "Traceback" not in updaters.output()
 
 
+def test_a_bucket_that_was_deleted_is_gone_at_once_and_can_be_made_again(s3_server):
+    client = s3_client(s3_server)
+    for _ in range(2):
+        client.create_bucket(Bucket="comes-and-goes")
+        client.put_object(Bucket="comes-and-goes", Key="a", Body=b"a")
+        client.delete_object(Bucket="comes-and-goes", Key="a")
+        client.delete_bucket(Bucket="comes-and-goes")
+        with pytest.raises(ClientError, match="NoSuchBucket"):
+            client.get_object(Bucket="comes-and-goes", Key="a")
+        with pytest.raises(ClientError, match="NoSuchBucket"):
+            client.put_object(Bucket="comes-and-goes", Key="a", Body=b"a")
+
+
+@pytest.mark.timeout(120)
+def test_objects_come_and_go_without_asking_for_their_bucket_and_late_entries_get_into_its_listing(tmp_path):
+    server = S3Server(tmp_path)
+    server.start()
+    try:
+        client = s3_client(server)
+        client.create_bucket(Bucket="known")
+        client.put_object(Bucket="known", Key="first", Body=b"1")
+        asked = [child.pid for child in server.children if "account" in child.name or "container" in child.name]
+        assert len(asked) == 2
+        for pid in asked:
+            os.kill(pid, signal.SIGSTOP)
+        began = time.monotonic()
+        assert client.get_object(Bucket="known", Key="first")["Body"].read() == b"1"
+        assert time.monotonic() - began < 5.0, "it waited for who does not answer"
+        client.put_object(Bucket="known", Key="late", Body=b"2")
+        for pid in asked:
+            os.kill(pid, signal.SIGCONT)
+
+        def listed() -> list[str]:
+            return [line["Key"] for line in client.list_objects_v2(Bucket="known").get("Contents", [])]
+
+        assert wait_until(lambda: listed() == ["first", "late"], timeout_s=40.0), listed()
+    finally:
+        server.stop()
+
+
 def test_every_server_process_ends_when_its_parent_is_killed(tmp_path):
     starter = """
 import sys, time
