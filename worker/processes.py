@@ -19,6 +19,12 @@ GPU_THREADS, CPU_THREADS = (8, 16), (3, 6)
 #: which more jobs than the fewest are taken: the rest is for the networks and for large pictures.
 JOB_MB, JOBS_SHARE = 600.0, 0.5
 
+#: How threads wait for each other. The lane's and the jobs' share the cores, and one that turns idly on a core, as
+#: OpenMP's and numpy's OpenBLAS' do for a while, keeps the very thread from it that it waits for: 4 to 8 %
+#: of a photo's computing time on two cores that other programs use too. Numpy's products are small here: one thread
+#: does them.
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
+
 #: Shares of a process' part of the memory: past the first it is started anew between jobs, past the second it ends at
 #: once, before the kernel chooses whom to kill.
 RECYCLE_SHARE, LIMIT_SHARE = 0.75, 0.95
@@ -58,7 +64,7 @@ def plan_processes(
     """
     count = len(gpus) or cpu
     # The lane computes with OpenMP's threads; more of them than cores wait for each other.
-    defaults = ALLOCATOR | {"OMP_NUM_THREADS": str(max(1, cores // count))}
+    defaults = ALLOCATOR | WAITING | {"OMP_NUM_THREADS": str(max(1, cores // count))}
     if memory_mb is not None:
         defaults["PHOTOMEND_RECYCLE_MB"] = f"{RECYCLE_SHARE * memory_mb / count:.0f}"
         defaults["PHOTOMEND_MEMORY_LIMIT_MB"] = f"{LIMIT_SHARE * memory_mb / count:.0f}"

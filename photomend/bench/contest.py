@@ -146,6 +146,7 @@ class Trial:
     promises: tuple[Promise, ...] = ()
     about_s: float = 60.0  #: see ``Contest``
     note: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)  #: of its process, beside the tuned allocator
 
 
 def duel(*, upstream: Prepare, ours: Prepare) -> dict[str, Side]:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from photomend.bench.child import words_of
@@ -28,7 +28,17 @@ class BenchFailed(Exception):
 class Helper:
     """One process; answers come in the order of what was asked."""
 
-    def __init__(self, label: str, order: Mapping[str, Any], place: Workshop, *, is_tuned: bool, cores: int) -> None:
+    def __init__(
+        self,
+        label: str,
+        order: Mapping[str, Any],
+        place: Workshop,
+        *,
+        is_tuned: bool,
+        cores: int,
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """``environment``: variables beside those that every side has."""
         self.label = label
         place.folder.mkdir(parents=True, exist_ok=True)
         self.log = place.folder / f"{label.replace('/', '-')}.log"
@@ -39,7 +49,7 @@ class Helper:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env=environment(is_tuned=is_tuned, cores=cores),
+                env=environment_of(is_tuned=is_tuned, cores=cores) | dict(environment),
                 # Ctrl-C is ours to hear: what is done is kept.
                 start_new_session=True,
             )
@@ -92,7 +102,7 @@ class Helper:
             self.answer()
 
 
-def environment(*, is_tuned: bool, cores: int) -> dict[str, str]:
+def environment_of(*, is_tuned: bool, cores: int) -> dict[str, str]:
     """A side's environment: as many threads for each, and glibc's allocator either as it is or set up as ours."""
     from worker.allocator import ALLOCATOR
     from worker.settings import environment_with

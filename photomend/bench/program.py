@@ -152,7 +152,8 @@ def _failed(row: RowPlan, reason: str) -> dict[str, Any]:
 
 def _tried(module: str, trial: Trial, program: Program) -> dict[str, Any]:
     order = {"do": "measure", "module": module, "name": trial.name}
-    with Helper(trial.name, order, program.place, is_tuned=True, cores=program.cores) as helper:
+    words, cores = trial.environment, program.cores
+    with Helper(trial.name, order, program.place, is_tuned=True, cores=cores, environment=words) as helper:
         figures = helper.answer()
     row = {"name": trial.name, **BLANK, **figures, "note": trial.note}
     return row | judged(trial.promises, row)

@@ -6,7 +6,7 @@ import pytest
 
 from jobs.queue import QUEUES
 from worker.allocator import ALLOCATOR
-from worker.processes import CPU_THREADS, GPU_THREADS, plan_processes
+from worker.processes import CPU_THREADS, GPU_THREADS, WAITING, plan_processes
 
 
 def test_each_gpu_gets_a_process_that_sees_it_alone() -> None:
@@ -29,6 +29,7 @@ def test_processes_on_the_cpu_share_its_cores(cpu: int, cores: int, omp: str) ->
     assert {p.environment["PHOTOMEND_THREADS"] for p in plans} == {"5"}
     assert {p.environment["PHOTOMEND_LEAST_THREADS"] for p in plans} == {"5"}, "as many as were asked for"
     assert all(ALLOCATOR.items() <= p.defaults.items() for p in plans)
+    assert all(WAITING.items() <= p.defaults.items() for p in plans), "threads that wait leave the cores to others"
 
 
 @pytest.mark.parametrize(
