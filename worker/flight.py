@@ -15,6 +15,7 @@ from jobs.traces import UNTRACED
 from pipeline.types import Stage
 from worker.lane import Lane, LaneStopped
 from worker.lease import Lease, Stop, Stopped
+from worker.order import Standing
 from worker.progress import percent_of
 from worker.spans import Attempt
 
@@ -84,6 +85,7 @@ class Flight:
         self._began_at = clock()
         self._in_lane_s = 0.0
         self._device_s: dict[str, float] = {}
+        self.standing = Standing()
 
     @property
     def device_s(self) -> dict[str, float]:
@@ -120,7 +122,11 @@ class Flight:
         handed_in_at = self._clock()
         try:
             future = self._lane.submit(
-                work, megapixels=megapixels, label=stage.value, on_spent=partial(self._spend, stage.value)
+                work,
+                megapixels=megapixels,
+                label=stage.value,
+                on_spent=partial(self._spend, stage.value),
+                standing=self.standing,
             )
             with self.pulse.in_lane(future):
                 return self._wait(future)

@@ -1,13 +1,14 @@
 """The one thread of a process that runs device work: torch's thread pool is made once, memory has one owner.
 
-Job threads hand it work and wait on futures. Plain work runs in order, a piece at a time. A ``Forward`` takes those
-along that wait behind it with the same key, as many as its network has room for; where several jobs hand in work and
-there is room left, the lane waits a moment for more. What fails together is run again one by one, so that a bad item
-fails alone.
+Job threads hand it work and wait on futures. Work runs a piece at a time, jobs in turn or one after the other as
+``worker.order`` says. A ``Forward`` takes those along that wait with the same key, as many as its network has room for;
+where several jobs hand in work and there is room left, the lane waits a moment for more, and jobs take turns: so they
+come to the same network at the same time. What fails together is run again one by one, so that a bad item fails alone.
 """
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import deque
@@ -20,6 +21,7 @@ import structlog
 
 from pipeline.forward import Forward, together
 from worker.lane_figures import LaneFigures, Tally
+from worker.order import Standing, Usual, bring_forward
 
 T = TypeVar("T")
 
@@ -63,6 +65,7 @@ class _Item:
     megapixels: float
     label: str
     on_spent: Callable[[float], object]
+    standing: Standing | None
 
     def shares_with(self, other: _Item) -> bool:
         """Whether one run does both."""
@@ -101,6 +104,9 @@ class Lane:
         self._linger_s = linger_s
         self._waiting: deque[_Item] = deque()
         self._senders: deque[int] = deque(maxlen=SENDERS)
+        self._jobs = itertools.count()
+        self._usual = Usual()
+        self._is_shared = False  #: whether there was work that has room for other jobs'
         self._news = threading.Condition()
         self._computing: Computing | None = None
         self._seconds_per_megapixel: dict[str, float] = {}
@@ -110,12 +116,19 @@ class Lane:
         self._thread.start()
 
     def submit(
-        self, work: Callable[[], T], *, megapixels: float, label: str, on_spent: Callable[[float], object] = _unheard
+        self,
+        work: Callable[[], T],
+        *,
+        megapixels: float,
+        label: str,
+        on_spent: Callable[[float], object] = _unheard,
+        standing: Standing | None = None,
     ) -> Future[T]:
-        """The future of ``work()``, run on the lane after what was handed in before. A cancelled future is not run.
+        """The future of ``work()``, run on the lane in its turn. A cancelled future is not run.
 
         A ``Forward`` may run earlier, together with one before it. ``on_spent`` hears, before the future is done, how
-        long the device worked for it (seconds): of a run that several share, its share by inputs.
+        long the device worked for it (seconds): of a run that several share, its share by inputs. ``standing`` is the
+        job's own, one for all of its pieces; work without one runs after what was handed in before.
 
         Raises:
             LaneStopped: the lane takes no more work.
@@ -124,11 +137,21 @@ class Lane:
         with self._news:
             if self._stopped:
                 raise LaneStopped("the lane was stopped")
-            item = _Item(work=work, future=future, megapixels=megapixels, label=label, on_spent=on_spent)
+            if standing is not None and standing.number < 0:
+                standing.number = next(self._jobs)
+            item = _Item(
+                work=work, future=future, megapixels=megapixels, label=label, on_spent=on_spent, standing=standing
+            )
+            self._is_shared |= item.room > 1
             self._waiting.append(item)
             self._senders.append(threading.get_ident())
             self._news.notify()
         return future
+
+    def ended(self, standing: Standing) -> None:
+        """A job hands in no more; what it needed says what jobs usually do."""
+        with self._news:
+            self._usual.learn(standing.spent_s)
 
     def computing(self) -> Computing | None:
         """What is being computed now, if anything."""
@@ -179,6 +202,8 @@ class Lane:
                 if self._stopped:
                     return None
                 self._news.wait()
+            if not self._is_shared:
+                bring_forward(self._waiting, standing_of=lambda item: item.standing, brief_s=self._usual.brief_s)
             first = self._waiting.popleft()
             # The check and the switch to "running" are one step: no cancelled future is computed for nobody.
             if not first.future.set_running_or_notify_cancel():
@@ -249,8 +274,12 @@ class Lane:
             count = sum(item.count for item in items)
             places = max(count, items[0].room)
             self._tally.add(label, seconds=seconds, items=count, places=places)
-        for item in items:
-            item.on_spent(seconds * item.count / count if count else 0.0)
+            spent = [seconds * item.count / count if count else 0.0 for item in items]
+            for item, item_s in zip(items, spent, strict=True):
+                if item.standing is not None:
+                    item.standing.spent_s += item_s
+        for item, item_s in zip(items, spent, strict=True):
+            item.on_spent(item_s)
         if learn and megapixels > 0:
             rate = seconds / megapixels
             known = self._seconds_per_megapixel.get(label, rate)

@@ -274,7 +274,8 @@ class Node:
         return ending
 
     def _landed(self, flight: Flight) -> None:
-        """Learn from a job how many go well at a time."""
+        """Learn from a job how many go well at a time, and how long a usual one is."""
+        self._lane.ended(flight.standing)
         with self._lock:
             worked_s = self._lane.figures().working_s
             lane_s, self._worked_s = worked_s - self._worked_s, worked_s

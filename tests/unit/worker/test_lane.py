@@ -5,13 +5,14 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 
 import pytest
 
 from tests.unit.worker.clock import FakeClock
 from worker.lane import PATIENCE, Lane, LaneStopped
+from worker.order import Standing
 
 FLOOR_S, FIRST_S = 5.0, 50.0
 
@@ -154,3 +155,30 @@ def test_an_idle_lane_keeps_no_picture_alive(lane: Lane) -> None:
     lane.submit(lambda: None, megapixels=1, label="x").result(20)
     gc.collect()
     assert ref() is None
+
+
+def test_alike_jobs_end_one_after_the_other_once_a_job_has_shown_what_is_usual(lane: Lane, clock: FakeClock) -> None:
+    """By turns they would end together: then the lane waits for three pictures to be stored and three to be fetched."""
+
+    def order() -> str:
+        gate, seen, standings = Gate(), list[str](), {name: Standing() for name in "abc"}
+        opened = lane.submit(gate, megapixels=0, label="busy")
+        assert gate.entered.wait(20)
+
+        def work(name: str) -> Callable[[], None]:
+            return lambda: (clock.sleep(1.0), seen.append(name))[1]
+
+        futures = [
+            lane.submit(work(name), megapixels=1, label="x", standing=standings[name])
+            for _ in range(3)
+            for name in "abc"
+        ]
+        gate.opened.set()
+        for future in (opened, *futures):
+            future.result(20)
+        for standing in standings.values():
+            lane.ended(standing)
+        return "".join(seen)
+
+    assert order() == "abcabcabc", "nobody knows yet what a job usually needs"
+    assert order() == "aaabbbccc"

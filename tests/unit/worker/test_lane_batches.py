@@ -11,6 +11,7 @@ import pytest
 from pipeline.forward import Forward, Room
 from tests.unit.worker.clock import FakeClock
 from worker.lane import Lane
+from worker.order import Standing
 
 #: Long, so that a busy machine's other thread comes in time; over at once when the room is full.
 LINGER_S = 20.0
@@ -150,6 +151,19 @@ def test_other_keys_and_plain_work_keep_their_order(lane: Lane, network: Network
         future.result(20)
     assert network.runs == [(1, 3), (2,), (4,), (5,)]
     assert seen == [2]
+
+
+def test_jobs_that_could_share_runs_take_turns_so_that_they_stay_together(lane: Lane, network: Network) -> None:
+    room, standings = Room(2), [Standing(), Standing()]
+    lane.ended(Standing(spent_s=5.0))
+    with Busy(lane):
+        futures = [
+            lane.submit(network.job(n, room=room, key=n).work, megapixels=1, label="x", standing=standings[n % 2])
+            for n in (10, 11, 20, 21)
+        ]
+    for future in futures:
+        future.result(60)
+    assert network.runs == [(10,), (11,), (20,), (21,)]
 
 
 def test_a_bad_input_fails_alone(lane: Lane, network: Network) -> None:
