@@ -39,6 +39,8 @@ logger = structlog.get_logger(__name__)
 
 #: How long the loops may take to end (seconds).
 STOP_S = 20.0
+#: How often reports are looked for that decisions have overtaken (seconds): they wait for their reviewers to be quiet.
+DECISIONS_EVERY_S = 1.0
 
 
 class Locks(Protocol):
@@ -125,7 +127,7 @@ def run(settings: KeeperSettings, stop: threading.Event) -> None:
         # Each batch is leased by itself, so all keepers run some.
         Chore(name="batches", every_s=settings.batch_every_s, step=batches.step, is_shared=False),
         # Each report is leased by itself.
-        Chore(name="decisions", every_s=settings.batch_every_s, step=decisions.step, is_shared=False),
+        Chore(name="decisions", every_s=DECISIONS_EVERY_S, step=decisions.step, is_shared=False),
     ]
     if sender is not None:
         # Each delivery is leased by itself, so all keepers send.

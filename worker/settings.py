@@ -159,7 +159,7 @@ class KeeperSettings(JobsSettings):
         " `photomend keeper --check`",
     )
     feed_every_s: float = Field(
-        default=0.1,
+        default=0.25,
         gt=0,
         description="How often free slots are matched with waiting jobs at least: a job that comes and a slot that"
         " becomes free are heard of at once",
