@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline import crops
 from pipeline.geometry import CROP_PX, bounds, compose, enlarge, invert, scale_of, shift
 from pipeline.picture import Picture, averaged
 from pipeline.types import Affine, FloatImage
@@ -46,7 +47,7 @@ def crop(picture: Picture, source_to_crop: Affine) -> FloatImage:
     else:
         # Here and not in ``warp``, because a face may fill a picture that does not fit into memory as floats.
         region, to_crop = averaged(picture, rows, columns, factor), compose(enlarge(factor, factor), to_crop)
-    return warp(region, to_crop, (CROP_PX, CROP_PX), outside=OUTSIDE_RGB)
+    return warp(region, to_crop, (CROP_PX, CROP_PX), outside=OUTSIDE_RGB, into=crops.empty())
 
 
 def warp(
@@ -56,16 +57,18 @@ def warp(
     *,
     outside: tuple[float, float, float] = (0, 0, 0),
     interpolation: int = cv2.INTER_LINEAR,
+    into: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """The picture under a similarity, at ``size`` (width, height); averaged first where it shrinks a lot.
 
-    Convention: ``image`` (H, W) or (H, W, C) float32; ``matrix`` maps its pixel centres to the result's.
+    Convention: ``image`` (H, W) or (H, W, C) float32; ``matrix`` maps its pixel centres to the result's; ``into`` is
+    what the result is written to, an array of its shape.
     """
     image, matrix = averaged_for(image, matrix)
-    return np.asarray(
-        cv2.warpAffine(image, matrix, size, flags=interpolation, borderMode=cv2.BORDER_CONSTANT, borderValue=outside),
-        np.float32,
+    warped = cv2.warpAffine(
+        image, matrix, size, into, flags=interpolation, borderMode=cv2.BORDER_CONSTANT, borderValue=outside
     )
+    return np.asarray(warped, np.float32)
 
 
 def _averaging(matrix: Affine) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline import align, blend, review, tone
+from pipeline import crops as memory
 from pipeline.composite import Paints
 from pipeline.errors import UnsupportedOption
 from pipeline.geometry import (
@@ -110,8 +111,7 @@ def with_results(portraits: Sequence[Portrait], results: Sequence[Restored]) -> 
 def _kept_tone(portrait: Portrait, result: Restored) -> FloatImage | None:
     if result.image is None or not portrait.toned:
         return result.image
-    restored: FloatImage = np.clip(tone.in_lightness_only(portrait.crop, result.image), 0, 1)
-    return restored
+    return np.clip(tone.in_lightness_only(portrait.crop, result.image), 0, 1, out=memory.empty())
 
 
 def to_compare(portraits: Sequence[Portrait], options: RestoreOptions) -> dict[int, tuple[FloatImage, FloatImage]]:

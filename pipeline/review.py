@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
+from pipeline.picture import bands
 from pipeline.types import FloatImage, Mask, ReviewFlag
 
 #: Below this similarity the restored face may look like somebody else. GFPGAN's paper (table 1, CelebA-Test) has angles
@@ -68,7 +70,12 @@ def colour_drift(before: FloatImage, after: FloatImage, mask: Mask) -> float:
 
     Convention: pictures (H, W, 3) float32 sRGB in [0, 1], mask (H, W) in [0, 1].
     """
-    weight = mask.astype(np.float64) / max(float(mask.sum()), 1e-9)
-    means = [np.tensordot(weight, image, axes=2).astype(np.float32).reshape(1, 1, 3) for image in (before, after)]
+    means = [_mean(image, mask).astype(np.float32).reshape(1, 1, 3) for image in (before, after)]
     (_, a0, b0), (_, a1, b1) = (cv2.cvtColor(mean, cv2.COLOR_RGB2LAB).reshape(3) for mean in means)
     return float(np.hypot(a1 - a0, b1 - b0))
+
+
+def _mean(image: FloatImage, mask: Mask) -> NDArray[np.float64]:
+    """(3,) under the mask. By bands, since all of it in double precision is the largest that a face would need."""
+    sums = sum(np.tensordot(mask[rows].astype(np.float64), image[rows], axes=2) for rows in bands(len(mask)))
+    return np.asarray(sums / max(float(mask.sum()), 1e-9))

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline import crops
 from pipeline.types import FloatImage
 
 
@@ -30,8 +31,14 @@ def from_batch(batch: torch.Tensor, *, signed: bool) -> list[FloatImage]:
     # float32 first: halving in a reduced precision would round once more.
     values = (batch.float() + 1) / 2 if signed else batch.float()
     clipped = torch.where(values.isfinite(), values.clamp(0, 1), torch.nan)
-    array = clipped.permute(0, 2, 3, 1).cpu().numpy()
-    return [np.ascontiguousarray(image) for image in array]
+    return [_of_its_own(image) for image in clipped.permute(0, 2, 3, 1)]
+
+
+def _of_its_own(image: torch.Tensor) -> FloatImage:
+    shape = tuple(image.shape)
+    array = crops.empty() if shape == crops.SHAPE else np.empty(shape, np.float32)
+    torch.from_numpy(array).copy_(image)
+    return array
 
 
 def to_bgr_minus(image: FloatImage, mean: tuple[float, float, float], *, device: torch.device) -> torch.Tensor:
