@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from pipeline.types import Compute, OnProgress
 
 T = TypeVar("T")
+
+#: After so many pictures, the memory that the allocator kept of them goes back: small photos do not hold a scan's for
+#: hours, nor what pictures of ever other sizes leave between each other. Measured: 1 ms, and some 3 ms for the next
+#: small photo, of 150.
+GIVE_BACK_EVERY = 32
 
 
 @dataclass(kw_only=True)
@@ -40,6 +46,7 @@ class Mender:
     _taken: set[Path] = field(default_factory=set, init=False)
     _claiming: threading.Lock = field(default_factory=threading.Lock, init=False)
     _inputs: set[Path] = field(default_factory=set, init=False)
+    _count: Iterator[int] = field(default_factory=functools.partial(itertools.count, 1), init=False)
 
     def mend_all(
         self, sources: Iterable[Input], *, on_progress: Callable[[Input], OnProgress]
@@ -64,6 +71,7 @@ class Mender:
         from pipeline.codec import probe
         from pipeline.restoration import process
         from pipeline.types import compute_here
+        from worker import memory
         from worker.mapping import output_options, restore_options
 
         options = options or self.options
@@ -82,7 +90,11 @@ class Mender:
             compute=self.compute or compute_here,
         )
         extension = self._extension(source, header, options)
-        return Finished(source=source, report=outputs.report, files=self._write(source, extension, outputs))
+        finished = Finished(source=source, report=outputs.report, files=self._write(source, extension, outputs))
+        del outputs
+        if next(self._count) % GIVE_BACK_EVERY == 0:
+            memory.give_back()
+        return finished
 
     def _foreseen(self, source: Input, header: Header, options: JobOptions) -> list[Path]:
         """Where the results will go, as far as it is known before the faces are."""

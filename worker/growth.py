@@ -29,8 +29,10 @@ class Growth:
         recycle_device_share: float,
         device_share: Callable[[], float],
         rss_mb: Callable[[], float] = memory.rss_mb,
+        give_back: Callable[[], None] = memory.give_back,
     ) -> None:
         """``device_share``: of the GPU's memory that is allocated here, 0 to 1."""
+        self._give_back = give_back
         self._recycle_mb = recycle_mb
         self._limit_mb = limit_mb
         self._recycle_device_share = recycle_device_share
@@ -62,6 +64,11 @@ class Growth:
         if len(self._shares) == LOOKS and lowest > self._recycle_device_share:
             return f"{lowest:.0%} of the GPU's memory stay allocated"
         return None
+
+    def reason_that_stays(self) -> str | None:
+        """The same, after what the allocator kept of earlier jobs went back; for a process without jobs."""
+        self._give_back()
+        return self.reason_to_leave()
 
     def reason_to_stop(self) -> str | None:
         """Why this process must end now, in the middle of its work, if it must."""

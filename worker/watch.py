@@ -143,6 +143,8 @@ class Watch:
         if self._process.is_busy:
             return
         if why is not None:
+            why = self._growth.reason_that_stays()
+        if why is not None:
             self._leave(why, status=EXIT_RECYCLED)
         else:
             # It was the jobs' own, and went with them.

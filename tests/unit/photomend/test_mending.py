@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from jobs.options import JobOptions
+from photomend import mending
 from photomend.files import FileRefused, Flat, Gfpgan, Input, OneFile, find_inputs, write_whole
 from photomend.mending import Mender
 from photomend.outcomes import Failed, Finished, as_json
@@ -22,6 +23,7 @@ from pipeline.codec import Limits
 from pipeline.types import ReviewFlag
 from tests.unit.pipeline.corpus import LOSSLESS
 from tests.unit.pipeline.test_restoration import Lighten
+from worker import memory
 
 PICTURE = LOSSLESS["png-rgb-8"]()
 
@@ -259,3 +261,12 @@ def test_the_terminal_lists_every_failure_of_a_folder(tmp_path):
     assert "[b].jpg" in text
     assert "image_unreadable" in text
     assert json.loads(as_json(outcomes))["pictures"][1]["code"] == "image_unreadable"
+
+
+def test_now_and_then_memory_that_nobody_uses_goes_back(tmp_path, monkeypatch):
+    called = []
+    monkeypatch.setattr(mending, "GIVE_BACK_EVERY", 2)
+    monkeypatch.setattr(memory, "give_back", lambda: called.append(len(names(tmp_path / "out"))))
+    worker = mender(tmp_path / "out", outputs=("image",))
+    mend(worker, *(put(tmp_path / f"{number}.png") for number in range(5)))
+    assert called == [2, 4]

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import gc
 import mmap
+import os
+import platform
+import subprocess
+import sys
 
 import pytest
 
 from worker import memory
+from worker.allocator import ALLOCATOR
 from worker.growth import LOOKS, Growth
 
 
@@ -70,6 +75,41 @@ def test_device_memory_that_jobs_use_comes_and_goes_and_a_leak_stays() -> None:
     held[0] = 0.9
     here.look()
     assert here.reason_to_leave() is None, "once it was below"
+
+
+def test_memory_that_is_only_kept_by_the_allocator_is_no_reason_to_be_started_anew() -> None:
+    held, kept = [10.0], [0.0]
+    here = Growth(
+        recycle_mb=100.0,
+        limit_mb=None,
+        recycle_device_share=0.5,
+        device_share=lambda: 0.0,
+        rss_mb=lambda: held[0] + kept[0],
+        give_back=lambda: kept.clear() or kept.append(0.0),  # type: ignore[func-returns-value]
+    )
+    here.settle()
+    held[0], kept[0] = 60.0, 90.0
+    assert here.reason_to_leave()
+    assert here.reason_that_stays() is None
+    held[0] = 110.0
+    assert "110 MB" in str(here.reason_that_stays())
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator")
+def test_what_was_freed_between_what_is_used_goes_back() -> None:
+    words = """
+from worker import memory
+blocks = [(bytearray(1 << 20), bytearray(5000)) for _ in range(100)]
+pins = [pin for _, pin in blocks]
+del blocks
+before = memory.rss_mb()
+memory.give_back()
+print(before - memory.rss_mb())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", words], env=os.environ | ALLOCATOR, capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) > 90
 
 
 def test_the_figures_are_those_of_this_machine() -> None:

@@ -34,6 +34,7 @@ class Scene:
         self.locked = False
         self.overdue: Computing | None = None
         self.grown: str | None = None
+        self.kept_by_the_allocator = False
         self.too_large: str | None = None
         self.is_busy = True
         self.is_leaving = False
@@ -52,10 +53,19 @@ class Scene:
             lane=SimpleNamespace(overdue=lambda: self.overdue),  # type: ignore[arg-type]
             flights=self.flights,
             growth=SimpleNamespace(  # type: ignore[arg-type]
-                look=lambda: None, reason_to_leave=lambda: self.grown, reason_to_stop=lambda: self.too_large
+                look=lambda: None,
+                reason_to_leave=lambda: self.grown,
+                reason_that_stays=self._reason_that_stays,
+                reason_to_stop=lambda: self.too_large,
             ),
             exit_process=self._exit,
         )
+
+    def _reason_that_stays(self) -> str | None:
+        assert not self.is_busy
+        if self.kept_by_the_allocator:
+            self.grown = None
+        return self.grown
 
     def leave(self, *, status: int) -> None:
         self.is_leaving, self.left_with = True, status
@@ -135,6 +145,14 @@ def test_what_jobs_alone_held_does_not_cost_the_process_its_place(scene: Scene) 
     scene.grown = "800 MB are held"
     scene.watch.step()
     scene.grown, scene.is_busy = None, False
+    scene.watch.step()
+    assert (scene.watch.is_retiring, scene.left_with, scene.said) == (False, None, 2)
+
+
+def test_nor_does_what_only_the_allocator_kept_of_them(scene: Scene) -> None:
+    scene.grown, scene.kept_by_the_allocator = "800 MB are held", True
+    scene.watch.step()
+    scene.is_busy = False
     scene.watch.step()
     assert (scene.watch.is_retiring, scene.left_with, scene.said) == (False, None, 2)
 
