@@ -90,16 +90,21 @@ class OpenVino:
             }
             if network.sizes_vary:
                 settings["CPU_RUNTIME_CACHE_CAPACITY"] = KEPT_KERNELS
-            return _Compiled(self._library().compile_model(model, "CPU", settings))
+            compiled = self._library().compile_model(model, "CPU", settings)
+            return _Compiled(self._openvino(), compiled, takes_any_size=network.takes_any_size)
         except _failures() as err:
             raise EngineUnfit(f"OpenVINO cannot run {network.architecture}: {_one_line(err)}") from err
 
     def _library(self) -> Any:
         if self._core is None:
-            import openvino  # noqa: PLC0415  (an extra, and half a second)
-
-            self._core = openvino.Core()
+            self._core = self._openvino().Core()
         return self._core
+
+    @staticmethod
+    def _openvino() -> Any:
+        import openvino  # noqa: PLC0415  (an extra, and half a second)
+
+        return openvino
 
     def _model(self, network: Network, identity: str) -> Any:
         if self._exports is None:
@@ -123,8 +128,10 @@ class OpenVino:
 
 
 class _Compiled:
-    def __init__(self, compiled: Any) -> None:
+    def __init__(self, library: Any, compiled: Any, *, takes_any_size: bool) -> None:
+        self._library = library
         self._request = compiled.create_infer_request()
+        self._nothing = library.Tensor(np.zeros((1, 3, 1, 1), np.float32)) if takes_any_size else None
 
     def __call__(self, batch: Tensor, **_: Any) -> Tensor:
         # One by one: a batch gains nothing on a CPU, and a picture's result must not depend on its neighbours.
@@ -132,8 +139,14 @@ class _Compiled:
         return torch.from_numpy(np.stack(made))
 
     def _infer(self, one: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        result = self._request.infer([one[None]], share_inputs=True)[0]
-        return np.asarray(result[0], np.float32)
+        try:
+            self._request.set_input_tensor(self._library.Tensor(one[None], shared_memory=True))
+            self._request.infer()
+            return np.array(self._request.get_output_tensor(0).data[0], np.float32)
+        finally:
+            # A request keeps what it was given until it is given something else: 50 MB of a scan, until the next one.
+            if self._nothing is not None:
+                self._request.set_input_tensor(self._nothing)
 
 
 def _export(network: Network) -> Any:

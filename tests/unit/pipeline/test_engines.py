@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import time
+import weakref
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -340,6 +342,18 @@ def test_openvino_exports_once_and_again_when_the_file_is_damaged(tmp_path, monk
     (tmp_path / "file").touch()
     OpenVino(CPU, cache=tmp_path / "file").load(srvgg(), Precision.FLOAT32)(pictures[0])
     assert len(exported) == 3
+
+
+def test_openvino_keeps_nothing_of_a_picture_that_it_has_seen(tmp_path):
+    pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
+    runs = OpenVino(CPU, cache=tmp_path).load(srvgg(), Precision.FLOAT32)
+    picture = np.ones((1, 3, 40, 24), np.float32)
+    made, seen = runs(torch.from_numpy(picture)), weakref.ref(picture)
+    again = made.clone()
+    del picture
+    assert seen() is None
+    runs(torch.rand(1, 3, 40, 24))
+    assert torch.equal(made, again), "nor does the next write into what it made"
 
 
 def test_openvino_says_what_it_cannot_run(tmp_path):
