@@ -87,6 +87,9 @@ class OpenVino:
                 "INFERENCE_NUM_THREADS": torch.get_num_threads(),
                 "NUM_STREAMS": 1,
                 "PERFORMANCE_HINT": "LATENCY",
+                # Left to itself it ties each thread to a core, in every process to the same ones: where anything else
+                # runs, a job's encoder or another process, one then has half a core and the others wait for it.
+                "ENABLE_CPU_PINNING": False,
             }
             if network.sizes_vary:
                 settings["CPU_RUNTIME_CACHE_CAPACITY"] = KEPT_KERNELS

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import threading
 import time
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -354,6 +357,28 @@ def test_openvino_keeps_nothing_of_a_picture_that_it_has_seen(tmp_path):
     assert seen() is None
     runs(torch.rand(1, 3, 40, 24))
     assert torch.equal(made, again), "nor does the next write into what it made"
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="on one core there is nothing to choose")
+def test_openvino_leaves_it_to_the_system_which_core_its_threads_run_on():
+    """Tied to a core, one of them shares it with whatever else runs there, and all others wait for it."""
+    pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
+    runs = OpenVino(CPU, cache=None).load(srvgg(), Precision.FLOAT32)
+    everywhere, seen, is_over = os.sched_getaffinity(0), set(), threading.Event()
+
+    def look():
+        while not is_over.wait(0.001):
+            for task in Path("/proc/self/task").iterdir():
+                with contextlib.suppress(ProcessLookupError):
+                    seen.add(frozenset(os.sched_getaffinity(int(task.name))))
+
+    watch = threading.Thread(target=look)
+    watch.start()
+    for _ in range(10):
+        runs(torch.zeros(1, 3, 96, 96))
+    is_over.set()
+    watch.join()
+    assert seen == {frozenset(everywhere)}
 
 
 def test_openvino_says_what_it_cannot_run(tmp_path):
