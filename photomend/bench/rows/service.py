@@ -32,8 +32,9 @@ APP = "photomend.bench.service_app:app"
 #: How long one job may take, and a worker to become ready (seconds).
 LONGEST_S, READY_S = 600.0, 300.0
 #: How often an ended job is looked for (seconds): of one by itself soon, since the next waits for that; of several less
-#: often, since a look takes the cores from what is measured, and others are there to be worked on.
-LOOK_ALONE_S, LOOK_EVERY_S = 0.02, 0.1
+#: often, since a look takes the cores from what is measured (at ten a second 22 ms a photo), and others are there to be
+#: worked on.
+LOOK_ALONE_S, LOOK_EVERY_S = 0.02, 0.25
 #: Times of a job that are no stage's: its waiting, and the device's share of its stages.
 _NOT_STAGES = DEVICE_TIMES | {"queue_s"}
 #: Of the jobs in flight the oldest are looked at, more than run at a time: looking costs the service its cores.
