@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline import scratch, transparency, vips
 from pipeline.colour import ColourSpace, Kind, carry, unit
+from pipeline.device import threads
 from pipeline.picture import BAND_ROWS, bands, rows_of
 from pipeline.resize import Resampling
 from pipeline.source import SourceImage
@@ -20,8 +23,11 @@ from pipeline.types import Band, Canvas, FloatImage
 #: Values of the mask: which hand changed the pixel. 0 = none.
 MASK_UPSAMPLER, MASK_FACE = 128, 255
 
-#: Rows of the plainly resampled source that are made at a time: the more, the less of it is read twice. Whole bands.
-PLAIN_ROWS = 4 * BAND_ROWS
+#: Rows that one thread makes at a time: the more, the less of the source is read twice. Whole bands.
+SHEET_ROWS = 4 * BAND_ROWS
+
+#: Threads that make sheets at most: each holds one as floats (37 MB where it is 6,000 px wide).
+THREADS = 4
 
 #: Channels of a gray source's result that differ by more than this are colour, not rounding.
 _COLOUR = 1 / 512
@@ -58,42 +64,66 @@ def render(
     Raises:
         ScratchFull: the samples do not fit onto the disk.
     """
-    shape = canvas.height, canvas.width
-    channels = space.kind.bands + int(alpha)
-    samples = scratch.zeros((*shape, channels), np.uint8 if depth == 8 else np.uint16)
-    mask: NDArray[np.uint8] = scratch.zeros((*shape, 1), np.uint8)
-    strips = _Strips(source, canvas, space=space, depth=depth)
+    strips = _Strips(source, canvas, space=space, depth=depth, alpha=alpha)
+    every = bands(canvas.height, SHEET_ROWS)
     counts = np.zeros(256, np.int64)
-    every = bands(canvas.height)
-    for done, rows in enumerate(every):
-        colours, hands = samples[rows, :, : space.kind.bands], mask[rows, :, 0]
-        if rows.start % PLAIN_ROWS == 0:
-            ahead = slice(rows.start, min(rows.start + PLAIN_ROWS, canvas.height))
-            samples[ahead, :, : space.kind.bands] = strips.plain(ahead)
-        whole = slice(0, canvas.width)
-        seen_through = strips.alpha(rows) if alpha else None
-        # Float pixels are made of what faces or the background touch, and of nothing else.
-        for columns in canvas.touched(rows) if on_band is None else (whole,):
-            band = canvas.band(rows, columns)
-            strips.write(band, rows, columns, colours[:, columns], hands[:, columns])
-            counts += np.bincount(hands[:, columns].ravel(), minlength=256)
-            if on_band is not None:
-                on_band(band.image, seen_through)
-        if seen_through is not None:
-            samples[rows, :, space.kind.bands :] = quantised(seen_through, depth)
-        on_fraction((done + 1) / len(every))
-    return Rendered(samples=samples, mask=mask, changed_px=int(counts[1:].sum()), face_px=int(counts[MASK_FACE]))
+    # Who looks at the bands sees them from the top down.
+    with _side_by_side(1 if on_band else min(THREADS, len(every), threads())) as each:
+        for done, counted in enumerate(each(lambda rows: strips.sheet(rows, on_band), every)):
+            counts += counted
+            on_fraction((done + 1) / len(every))
+    return Rendered(
+        samples=strips.samples, mask=strips.mask, changed_px=int(counts[1:].sum()), face_px=int(counts[MASK_FACE])
+    )
+
+
+@contextmanager
+def _side_by_side(count: int) -> Iterator[Callable[..., Iterator[Any]]]:
+    """A ``map`` over so many threads, in order; once it is left, nothing runs any more."""
+    if count == 1:
+        yield map
+        return
+    with ThreadPoolExecutor(count, thread_name_prefix="render") as pool:
+        try:
+            yield pool.map
+        finally:
+            # Of a job that was stopped, the rest is not made.
+            pool.shutdown(cancel_futures=True)
 
 
 class _Strips:
-    """Turns bands of working pixels into samples."""
+    """Turns bands of working pixels into samples; sheets of rows may be made in any order, and side by side."""
 
-    def __init__(self, source: SourceImage, canvas: Canvas, *, space: ColourSpace, depth: int) -> None:
-        self._source = source
-        self._space = space
-        self._depth = depth
+    def __init__(self, source: SourceImage, canvas: Canvas, *, space: ColourSpace, depth: int, alpha: bool) -> None:
+        self._source, self._canvas = source, canvas
+        self._space, self._depth, self._has_alpha = space, depth, alpha
         self._size = canvas.width, canvas.height
         self._resampling = Resampling((source.width, source.height), self._size)
+        shape, channels = (canvas.height, canvas.width), space.kind.bands + int(alpha)
+        self.samples = scratch.zeros((*shape, channels), np.uint8 if depth == 8 else np.uint16)
+        self.mask: NDArray[np.uint8] = scratch.zeros((*shape, 1), np.uint8)
+
+    def sheet(self, sheet: slice, on_band: OnBand | None) -> NDArray[np.int64]:
+        """Fill these rows, whole bands, of samples and mask; how many pixels of the mask have each value that is made.
+
+        (256,); what no band touches is not counted.
+        """
+        counts = np.zeros(256, np.int64)
+        colours = self.samples[:, :, : self._space.kind.bands]
+        colours[sheet] = self.plain(sheet)
+        for start in range(sheet.start, sheet.stop, BAND_ROWS):
+            rows = slice(start, min(start + BAND_ROWS, sheet.stop))
+            alpha = self.alpha(rows) if self._has_alpha else None
+            # Float pixels are made of what faces or the background touch, and of nothing else.
+            for columns in (slice(0, self._canvas.width),) if on_band else self._canvas.touched(rows):
+                band, hands = self._canvas.band(rows, columns), self.mask[rows, columns, 0]
+                self.write(band, rows, columns, colours[rows, columns], hands)
+                counts += np.bincount(hands.ravel(), minlength=256)
+                if on_band is not None:
+                    on_band(band.image, alpha)
+            if alpha is not None:
+                self.samples[rows, :, self._space.kind.bands :] = quantised(alpha, self._depth)
+        return counts
 
     def plain(self, rows: slice) -> vips.Samples:
         """The colour samples (rows, W, C) of the plainly resampled source; not to be written to."""

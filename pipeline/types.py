@@ -125,7 +125,7 @@ class Canvas(Protocol):
     def height(self) -> int: ...  #: px, final
 
     def band(self, rows: slice, columns: slice | None = None) -> Band:
-        """These rows, or of them one of the parts that ``touched`` names; cheapest from the top down.
+        """These rows, or of them one of the parts that ``touched`` names. From any thread.
 
         A row has the same bytes whatever rows are asked for with it.
 

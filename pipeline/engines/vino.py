@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pipeline.arch.networks import Network, Runs
 from pipeline.compat import foreign
+from pipeline.device import threads
 from pipeline.engines.exported import Exports, key
 from pipeline.engines.port import EngineName, EngineUnfit
 from pipeline.precision import Precision
@@ -84,7 +85,7 @@ class OpenVino:
             # One request at a time: a second stream would share the cores and gain nothing.
             settings = {
                 "INFERENCE_PRECISION_HINT": HINTS[precision],
-                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+                "INFERENCE_NUM_THREADS": threads(),
                 "NUM_STREAMS": 1,
                 "PERFORMANCE_HINT": "LATENCY",
                 # Left to itself it ties each thread to a core, in every process to the same ones: where anything else

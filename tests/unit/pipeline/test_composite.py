@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import threading
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from pipeline.composite import Composite
 from pipeline.errors import Cancelled
 from pipeline.geometry import compose, enlarge, shift
 from pipeline.options import OutputOptions, RestoreOptions
-from pipeline.picture import Drawn, whole
+from pipeline.picture import BAND_ROWS, Drawn, whole
 from pipeline.render import MASK_FACE, MASK_UPSAMPLER, quantised, render
 from pipeline.resize import PassingBy, resize
 from pipeline.restoration import process
@@ -202,18 +203,65 @@ def test_a_picture_on_the_disk_is_read_like_a_file(monkeypatch):
     assert scratch.streamed(b"small") == b"small"
 
 
-def test_painting_can_be_stopped_between_bands():
+@pytest.mark.parametrize("name", ["png-rgb-8", "tiff-rgba-16", "tiff-cmyk-8"])
+@pytest.mark.parametrize("background", ["plain", "enlarged"])
+def test_sheets_made_side_by_side_are_those_made_one_after_the_other(monkeypatch, name, background):
+    source = read(LOSSLESS[name]())
+    made_by, two = set(), threading.Barrier(2, timeout=30)
+
+    class Seen(Composite):
+        def band(self, rows, columns=None):
+            if count > 1 and len(made_by) < 2 and threading.get_ident() not in made_by:
+                made_by.add(threading.get_ident())
+                two.wait()  # nobody makes all of them
+            return super().band(rows, columns)
+
+    monkeypatch.setattr("pipeline.render.SHEET_ROWS", BAND_ROWS)
+    size = (WIDTH * 10, HEIGHT * 10)
+    enlarged = Enlarged(picture(HEIGHT * 20, WIDTH * 20, seed=4), size)
+    under = {"background": lambda rows, _: enlarged.rows(rows)} if background == "enlarged" else {}
+    faces = [blend.Paste(patch(enlarge(0.4, 0.4)), *size)]
+    results = []
+    for count in (1, 3):
+        monkeypatch.setattr("pipeline.render.threads", lambda count=count: count)
+        canvas = Seen(source.picture, size, faces=faces, **under)
+        depth = source.bit_depth
+        results.append(render(source, canvas, space=source.space, depth=depth, alpha=source.alpha is not None))
+    assert len(made_by) >= 2
+    one, several = results
+    assert np.array_equal(one.samples, several.samples)
+    assert np.array_equal(one.mask, several.mask)
+    assert (one.changed_px, one.face_px) == (several.changed_px, several.face_px)
+    assert one.face_px
+
+
+def test_whoever_looks_at_bands_sees_them_from_the_top_down(monkeypatch):
+    monkeypatch.setattr("pipeline.render.SHEET_ROWS", BAND_ROWS)
+    monkeypatch.setattr("pipeline.render.threads", lambda: 3)
+    source, size = read(LOSSLESS["png-rgb-8"]()), (WIDTH * 10, HEIGHT * 10)
+    seen = []
+    canvas = Composite(source.picture, size, faces=[blend.Paste(patch(TALL), *size)])
+    render(source, canvas, space=source.space, depth=8, alpha=False, on_band=lambda rows, _: seen.append(rows))
+    assert np.array_equal(np.concatenate(seen), painted(canvas).image)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_painting_can_be_stopped_between_sheets(monkeypatch, count):
+    monkeypatch.setattr("pipeline.render.SHEET_ROWS", BAND_ROWS)
+    monkeypatch.setattr("pipeline.render.threads", lambda: count)
     source = read(LOSSLESS["png-rgb-8"]())
-    tall, told = Composite(source.picture, (WIDTH * 10, HEIGHT * 10)), []
+    told, alive = [], threading.active_count()
 
     def stop(fraction):
         told.append(fraction)
         if len(told) == 2:
             raise Cancelled("enough")
 
+    tall = Composite(source.picture, (WIDTH * 10, HEIGHT * 10))
     with pytest.raises(Cancelled):
         render(source, tall, space=source.space, depth=8, alpha=False, on_fraction=stop)
     assert told == [0.25, 0.5]
+    assert threading.active_count() == alive
 
 
 def test_a_patch_is_not_written_to():
