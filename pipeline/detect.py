@@ -13,23 +13,24 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline import sights
 from pipeline.arch import retinaface
 from pipeline.arch.networks import Network, Runs
 from pipeline.casting import Casting, sample
 from pipeline.compat import nms
 from pipeline.device import exact
 from pipeline.errors import BadNetworkOutput
-from pipeline.geometry import CROP_PX, apply, bounds, compose, enlarge, turned_back
-from pipeline.options import Precision
+from pipeline.geometry import CROP_PX
 from pipeline.picture import Drawn, Picture, resized, shrunk, whole
+from pipeline.precision import Precision
+from pipeline.sights import SAME_FACE_IOU, Found, Sight, View, Window
 from pipeline.tensors import to_array, to_bgr_minus
-from pipeline.types import Affine, Compute, Face, FloatImage, Stage
+from pipeline.types import Compute, Face, FloatImage, Stage
 
 #: Long sides (px) of the copies. Coarse: a face that fills it is still within the largest anchor. Fine: as large as
 #: the picture, but no larger than this: more costs more than it finds (a face below 20 px here has too little detail
@@ -46,27 +47,10 @@ MIN_SIDE_PX = 16
 #: Candidates below this are not told of at all; between this and ``min_score`` they are recorded as rejected.
 CANDIDATE_SCORE = 0.3
 
-#: Two boxes that overlap by more than this are one face. Source: facexlib's detect_faces.
-SAME_FACE_IOU = 0.4
-
-#: Sizes (network px) at which the detector's landmarks are best; a view that sees a face within them, and tilted by
-#: less than 45 degrees, is believed over one that does not.
-TRUSTED_PX = (24.0, 420.0)
-
-#: How much less a face counts, in merging, in a view that sees it otherwise.
-DISTRUST = 0.5
-
 #: How well (dB) the canary's scores and places, by the side of an anchor, must agree in reduced precision: 1 % in the
 #: mean of all anchors. Measured in bfloat16: 44 dB (mobile0.25) and 56 dB (preview), which moves the landmarks of real
 #: faces by 0.2 % and 0.1 % of the face's side, at most by 1.1 %; another size of the picture moves them by 1 to 3 %.
 DETECTION_PSNR = 40.0
-
-#: Pictures whose largest copy has no more megapixels than this are looked at in float32, whatever ``precision`` is:
-#: there it costs little, and a face is cut out of the picture at exactly the place where ``exact`` cuts it out.
-FLOAT32_MEGAPIXELS = 3.0
-
-#: Boxes (N, 4), landmarks (N, 5, 2) and scores (N,).
-Found = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 
 #: By how many quarter turns counterclockwise a copy is looked at.
 UPRIGHT, EVERY_TURN = (0,), (0, 1, 2, 3)
@@ -75,10 +59,19 @@ UPRIGHT, EVERY_TURN = (0,), (0, 1, 2, 3)
 class FaceDetector:
     """Finds faces with one network. Immutable; ``network`` is called inside device work, so it may load lazily."""
 
-    def __init__(self, network: Callable[[], Network], device: torch.device, casting: Casting | None = None) -> None:
+    def __init__(
+        self,
+        network: Callable[[], Network],
+        device: torch.device,
+        casting: Casting | None = None,
+        *,
+        exact_casting: Casting | None = None,
+    ) -> None:
+        """``exact_casting`` is for the second look at what ``casting`` saw in reduced precision."""
         self._network = network
         self._device = device
         self._casting = casting or Casting()
+        self._exact_casting = exact_casting or Casting()
 
     def __call__(
         self,
@@ -101,40 +94,55 @@ class FaceDetector:
         if min(height, width) < MIN_SIDE_PX:
             return ()
         turns = EVERY_TURN if rotate else UPRIGHT
-        found: list[_Seen] = []
+        seen: list[Sight] = []
         sizes = _copy_sizes(max(height, width))
         copy, source = overview, (width, height)
         for done, long_side in enumerate(sizes):
             # From the largest copy to the smallest, each made from the one before.
             copy = _bounded(copy, source, long_side)
-            found += self._look(copy, source, turns, compute)
+            seen += self._look(copy, source, turns, compute)
             on_fraction((done + 1) / (len(sizes) + 1))
-        if _may_hold_smaller(found, max(height, width)):
+        if _may_hold_smaller(seen, max(height, width)):
             enlarged = _bounded(overview, source, min(BASE_PX * 2, 2 * max(height, width)))
-            found += self._look(enlarged, source, turns, compute)
-        return _merged(found)
+            seen += self._look(enlarged, source, turns, compute)
+        faces = sights.grouped(seen)
+        if self._casting.precision is not Precision.FLOAT32:
+            faces = self._look_again(faces, compute)
+        return tuple(sights.face_of(face) for face in faces)
 
-    def _look(self, copy: FloatImage, source: tuple[int, int], turns: Sequence[int], compute: Compute) -> list[_Seen]:
-        height, width = copy.shape[:2]
-        copy_to_source = enlarge(source[0] / width, source[1] / height)
-        seen: list[_Seen] = []
-        for turn in turns:
-            view = np.ascontiguousarray(np.rot90(copy, turn))
-            boxes, landmarks, scores = compute(
-                functools.partial(self._look_once, view),
-                stage=Stage.DETECT,
-                megapixels=width * height / 1e6,
-            )
-            view_to_source = compose(turned_back(turn, width, height), copy_to_source)
-            seen += [_seen(*one, view_to_source) for one in zip(boxes, landmarks, scores, strict=True)]
-        return seen
+    def _look(self, copy: FloatImage, source: tuple[int, int], turns: Sequence[int], compute: Compute) -> list[Sight]:
+        views = [sights.view(copy, turn, source) for turn in turns]
+        return [sight for one in views for sight in self._seen(one, one.whole, self._casting, compute)]
 
-    def _look_once(self, view: FloatImage) -> Found:
+    def _look_again(self, faces: Sequence[Sequence[Sight]], compute: Compute) -> list[list[Sight]]:
+        """The same faces in float32, each in the view that shows it best; without those that are none there.
+
+        A face is then cut out of the picture where ``exact`` cuts it out, for a small part of what it costs to look at
+        all of it in float32.
+        """
+        wanted = [sight for face in faces for sight in sights.contenders(face)]
+        again: dict[int, Sight | None] = {}
+        for one in {id(sight.view): sight.view for sight in wanted}.values():
+            for window, inside in sights.windows(one, [sight for sight in wanted if sight.view is one]):
+                there = self._seen(one, window, self._exact_casting, compute)
+                again |= {id(sight): sights.same(sight, there) for sight in inside}
+        seen: list[Sight] = []
+        for face in faces:
+            if any(again.get(id(sight)) for sight in face):
+                seen += [sight for sight in (again.get(id(one), one) for one in face) if sight is not None]
+        return sights.grouped(seen)
+
+    def _seen(self, view: View, window: Window, casting: Casting, compute: Compute) -> list[Sight]:
+        image = np.ascontiguousarray(view.image[window.rows, window.columns])
+        work = functools.partial(self._look_once, image, casting)
+        return sights.of(compute(work, stage=Stage.DETECT, megapixels=window.pixels / 1e6), view, window)
+
+    def _look_once(self, image: FloatImage, casting: Casting) -> Found:
         network = self._network()
-        (outcome,) = self._casting.checked(
+        (outcome,) = casting.checked(
             network,
             lambda runs, views: [_values(runs, one, self._device) for one in views],
-            [view],
+            [image],
             device=self._device,
             look=functools.partial(look, network, self._device),
             fault_of=lambda values, _: fault_of(values),
@@ -142,29 +150,7 @@ class FaceDetector:
         )
         if outcome.fault:
             raise BadNetworkOutput(outcome.fault)
-        return _decoded(outcome.value, view, CANDIDATE_SCORE)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Seen:
-    """A face as one view of one copy shows it."""
-
-    face: Face  #: in source pixels
-    rank: float  #: how much this sight of the face is believed over others of the same face
-
-
-def _seen(box: NDArray[np.float32], landmarks: NDArray[np.float32], score: np.float32, view_to_source: Affine) -> _Seen:
-    x0, y0, x1, y1 = (float(v) for v in box)
-    face = Face(
-        box=bounds(view_to_source, (x0, y0, x1, y1)),
-        landmarks=apply(view_to_source, landmarks).astype(np.float32),
-        score=float(score),
-    )
-    seen_px = max(x1 - x0, y1 - y0)
-    along = landmarks[1] - landmarks[0]
-    # A face that lies on its side in this view is seen straighter in another.
-    trusted = TRUSTED_PX[0] <= seen_px <= TRUSTED_PX[1] and along[0] >= abs(along[1])
-    return _Seen(face=face, rank=face.score * (1.0 if trusted else DISTRUST))
+        return _decoded(outcome.value, image, CANDIDATE_SCORE)
 
 
 def detect_once(network: Runs, image: FloatImage, *, device: torch.device, threshold: float = CANDIDATE_SCORE) -> Found:
@@ -231,12 +217,6 @@ def overview(picture: Picture) -> FloatImage:
     return shrunk(picture, *_size_at((picture.width, picture.height), FINE_PX))
 
 
-def precision(overview: FloatImage, wish: Precision) -> Precision:
-    """In which precision the picture of this overview is looked at."""
-    is_large = overview.shape[0] * overview.shape[1] > FLOAT32_MEGAPIXELS * 1e6
-    return wish if is_large else "exact"
-
-
 def _size_at(source: tuple[int, int], long_side: int) -> tuple[int, int]:
     factor = long_side / max(source)
     return max(1, round(source[0] * factor)), max(1, round(source[1] * factor))
@@ -247,15 +227,7 @@ def _bounded(copy: FloatImage, source: tuple[int, int], long_side: int) -> Float
     return resized(Drawn(copy), *_size_at(source, long_side))
 
 
-def _may_hold_smaller(found: Sequence[_Seen], long_side: int) -> bool:
+def _may_hold_smaller(seen: Sequence[Sight], long_side: int) -> bool:
     if long_side > BASE_PX:
         return False  # the fine copy was looked at
-    return not found or min(seen.face.size_px for seen in found) < SMALL_FACE_PX
-
-
-def _merged(found: Sequence[_Seen]) -> tuple[Face, ...]:
-    if not found:
-        return ()
-    boxes = torch.tensor([seen.face.box for seen in found])
-    ranks = torch.tensor([seen.rank for seen in found])
-    return tuple(found[int(i)].face for i in nms(boxes, ranks, SAME_FACE_IOU))
+    return not seen or min(sight.face.size_px for sight in seen) < SMALL_FACE_PX

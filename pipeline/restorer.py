@@ -192,9 +192,13 @@ class Restorer:
         width, height = picture.width, picture.height
         if detector_name is None:
             return select_from([portrait.whole_picture(width, height)], options, width=width, height=height)
-        precision = detect.precision(overview, options.precision)
-        casting = steps.castings["detector"] = self._canaries.casting(detector_name, precision)
-        detector = FaceDetector(functools.partial(self._shelf.get, detector_name), self._shelf.device, casting)
+        casting = steps.castings["detector"] = self._canaries.casting(detector_name, options.precision)
+        detector = FaceDetector(
+            functools.partial(self._shelf.get, detector_name),
+            self._shelf.device,
+            casting,
+            exact_casting=self._canaries.casting(detector_name, "exact"),
+        )
         faces = detector(
             overview,
             width=width,
