@@ -41,6 +41,15 @@ def channels(level_px: int, *, narrow: float, multiplier: int) -> int:
     return int(base * narrow)
 
 
+def drawn(*shape: int, std: float) -> Tensor:
+    """Normal values of this standard deviation; none where networks have none (the device ``meta``).
+
+    torch's arithmetic without values would import its compiler: a second of every start, for nothing.
+    """
+    values = torch.randn(*shape)
+    return values if values.is_meta else values * std
+
+
 def _leaky(x: Tensor) -> Tensor:
     return F.leaky_relu(x, SLOPE)
 
@@ -71,7 +80,7 @@ class ModulatedConv2d(nn.Module):
         super().__init__()
         self.modulation = nn.Linear(style, c_in)
         nn.init.ones_(self.modulation.bias)
-        self.weight = nn.Parameter(torch.randn(1, c_out, c_in, size, size) / math.sqrt(c_in * size**2))
+        self.weight = nn.Parameter(drawn(1, c_out, c_in, size, size, std=1 / math.sqrt(c_in * size**2)))
         self.demodulate = demodulate
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:

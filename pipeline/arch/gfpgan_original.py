@@ -34,6 +34,7 @@ from pipeline.arch.gfpgan_clean import (
     ConstantInput,
     UnitLength,
     channels,
+    drawn,
     noise_sides,
 )
 
@@ -55,9 +56,13 @@ class Fir(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        taps = torch.tensor(FIR_TAPS)
+        gain = sum(FIR_TAPS) ** 2
         # Not persistent: the published files do not carry it.
-        self.register_buffer("kernel", torch.outer(taps, taps) / taps.sum() ** 2, persistent=False)
+        self.register_buffer(
+            "kernel",
+            torch.tensor([[down * across / gain for across in FIR_TAPS] for down in FIR_TAPS]),
+            persistent=False,
+        )
 
     def _kernel(self, x: Tensor) -> Tensor:
         kernel: Tensor = self.kernel  # type: ignore[assignment]
@@ -77,7 +82,7 @@ class EqualLinear(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, *, bias: float = 0, rate: float = 1, activate: bool = False) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(c_out, c_in) / rate)
+        self.weight = nn.Parameter(drawn(c_out, c_in, std=1 / rate))
         self.bias = nn.Parameter(torch.full((c_out,), float(bias)))
         self.scale, self.rate, self.activate = rate / math.sqrt(c_in), rate, activate
 

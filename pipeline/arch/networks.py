@@ -68,7 +68,7 @@ def build(architecture: str, state: State, *, name: str) -> Network:
     if builder is None:
         raise WeightsCorrupt(f"{name}: no network of architecture {architecture!r}; known: {', '.join(BUILDERS)}")
     try:
-        network = _built(builder, state)
+        network = _built(architecture, builder, state)
     except (KeyError, IndexError, ValueError) as err:
         raise WeightsCorrupt(
             f"{name}: expected the tensors of {architecture}, but found no fit for {err}; {_likeness(state)}"
@@ -78,16 +78,15 @@ def build(architecture: str, state: State, *, name: str) -> Network:
     return network if make_lean is None else replace(network, module=make_lean(network.module))
 
 
-def _built(builder: Callable[[State], Network], state: State) -> Network:
+def _built(architecture: str, builder: Callable[[State], Network], state: State) -> Network:
     """The network without values, so that none are drawn that are overwritten at once; they come from ``state``.
 
     An architecture that computes something of its own when it is made, which no file has, is made with values.
     """
-    try:
-        with torch.device("meta"):
-            network = builder(state)
-    except NotImplementedError:
-        return builder(state)  # it moves or reads its values, such as facexlib's RetinaFace
+    if architecture in MADE_WITH_VALUES:
+        return builder(state)
+    with torch.device("meta"):
+        network = builder(state)
     named = {*network.module.state_dict()}
     tensors = {**dict(network.module.named_parameters()), **dict(network.module.named_buffers())}
     return network if named >= tensors.keys() else builder(state)
@@ -286,6 +285,10 @@ BUILDERS: dict[str, Callable[[State], Network]] = {
     "rrdb": _rrdb,
     "srvgg": _srvgg,
 }
+
+#: Architectures whose makers (facexlib and basicsr) compute with values. On ``meta`` there are none, and torch's
+#: arithmetic without them imports its compiler, which takes longer than to draw them.
+MADE_WITH_VALUES = frozenset({"retinaface-resnet50", "retinaface-mobilenet0.25", "rrdb"})
 
 #: What makes of a loaded network one that does the same by fewer operations.
 LEAN: dict[str, Callable[[nn.Module], nn.Module]] = {

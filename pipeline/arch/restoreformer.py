@@ -197,8 +197,10 @@ class Codebook(nn.Module):
 
     def __init__(self, codes: int, features: int) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(codes, features)
-        nn.init.uniform_(self.embedding.weight, -1 / codes, 1 / codes)
+        entries = torch.rand(codes, features)
+        if not entries.is_meta:  # see gfpgan_clean.drawn
+            entries = (2 * entries - 1) / codes
+        self.embedding = nn.Embedding.from_pretrained(entries, freeze=False)
 
     def forward(self, x: Tensor) -> Tensor:
         code = self.embedding.weight

@@ -32,6 +32,39 @@ def test_the_upstream_packages_import_without_a_warning():
     assert done.stderr == ""
 
 
+_EVERY_NETWORK = """
+import sys
+from pipeline.arch import (
+    arcface, bisenet, gfpgan_clean, gfpgan_original, networks, parsenet, preview, restoreformer, retinaface, upsamplers
+)
+small = {"size": 16, "narrow": 0.0625, "style": 8}
+shape = restoreformer.Shape(widths=(32,) * 6, first=32, blocks=1, latent=8, code=8, codes=16)
+modules = {
+    "gfpgan-clean": gfpgan_clean.GFPGANv1Clean(**small),
+    "gfpgan-original": gfpgan_original.GFPGANv1(**small),
+    "gfpgan-bilinear": gfpgan_original.GFPGANv1(**small, resampling="bilinear"),
+    "restoreformer": restoreformer.RestoreFormer(shape),
+    "bisenet": bisenet.build(),
+    "arcface": arcface.build(),
+    "preview": preview.PreviewRestorer(),
+    "parsenet": parsenet.build(base_channels=8),
+    "retinaface-resnet50": retinaface.build("resnet50"),
+    "retinaface-mobilenet0.25": retinaface.build("mobile0.25"),
+    "rrdb": upsamplers.build_rrdb(scale=2, features=8, blocks=1, growth=4),
+    "srvgg": upsamplers.build_srvgg(scale=2, features=8, convolutions=2),
+}
+assert modules.keys() == networks.BUILDERS.keys()
+for name, module in modules.items():
+    networks.build(name, module.state_dict(), name=name)
+    assert "torch._dynamo" not in sys.modules, f"{name} imports torch's compiler, which takes a second"
+"""
+
+
+def test_no_network_imports_torch_s_compiler_when_it_is_loaded():
+    done = subprocess.run([sys.executable, "-c", _EVERY_NETWORK], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 _BROKEN_OPERATORS = """
 import torch
 def refuse(path):
