@@ -6,8 +6,11 @@ where torch takes 3.3; see ``choice.PREFERS_TORCH`` for the networks that it doe
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
+import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from pipeline.compat import foreign
 from pipeline.device import threads
 from pipeline.engines.exported import Exports, key
 from pipeline.engines.port import EngineName, EngineUnfit
+from pipeline.engines.verdicts import machine
 from pipeline.precision import Precision
 
 #: How OpenVINO calls the precisions that it is asked for.
@@ -38,8 +42,8 @@ KEPT_KERNELS = 256
 #: Characters of OpenVINO's own reasons that are told; they run to pages.
 SHOWN_REASON = 300
 
-#: An entry's file; its weights lie beside it.
-MODEL = "model.xml"
+#: An exported network's files, and a compiled one's.
+MODEL, MODEL_WEIGHTS, COMPILED = "model.xml", "model.bin", "compiled.blob"
 
 
 class OpenVino:
@@ -79,25 +83,26 @@ class OpenVino:
         if precision not in HINTS:
             raise EngineUnfit(f"{precision} is not one of this engine's precisions")
         try:
-            model = self._model(network, network.identity)
-            side = -1 if network.takes_any_size else network.input_px
-            model.reshape([1, 3, side, side])
-            # One request at a time: a second stream would share the cores and gain nothing.
-            settings = {
-                "INFERENCE_PRECISION_HINT": HINTS[precision],
-                "INFERENCE_NUM_THREADS": threads(),
-                "NUM_STREAMS": 1,
-                "PERFORMANCE_HINT": "LATENCY",
-                # Left to itself it ties each thread to a core, in every process to the same ones: where anything else
-                # runs, a job's encoder or another process, one then has half a core and the others wait for it.
-                "ENABLE_CPU_PINNING": False,
-            }
-            if network.sizes_vary:
-                settings["CPU_RUNTIME_CACHE_CAPACITY"] = KEPT_KERNELS
-            compiled = self._library().compile_model(model, "CPU", settings)
+            compiled = self._compiled(network, network.identity, self._settings(network, precision))
             return _Compiled(self._openvino(), compiled, takes_any_size=network.takes_any_size)
         except _failures() as err:
             raise EngineUnfit(f"OpenVINO cannot run {network.architecture}: {_one_line(err)}") from err
+
+    @staticmethod
+    def _settings(network: Network, precision: Precision) -> dict[str, Any]:
+        settings: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": HINTS[precision],
+            "INFERENCE_NUM_THREADS": threads(),
+            # One request at a time: a second stream would share the cores and gain nothing.
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+            # Left to itself it ties each thread to a core, in every process to the same ones: where anything else
+            # runs, a job's encoder or another process, one then has half a core and the others wait for it.
+            "ENABLE_CPU_PINNING": False,
+        }
+        if network.sizes_vary:
+            settings["CPU_RUNTIME_CACHE_CAPACITY"] = KEPT_KERNELS
+        return settings
 
     def _library(self) -> Any:
         if self._core is None:
@@ -110,9 +115,8 @@ class OpenVino:
 
         return openvino
 
-    def _model(self, network: Network, identity: str) -> Any:
-        if self._exports is None:
-            return _export(network)
+    def _compiled(self, network: Network, identity: str, settings: dict[str, Any]) -> Any:
+        """The compiled network; with a cache, from what an earlier process compiled on a machine like this."""
         words = {
             "weights": identity,
             "architecture": network.architecture,
@@ -121,14 +125,32 @@ class OpenVino:
             "openvino": self.version,
             "export": EXPORT_VERSION,
         }
-        entry = self._exports.find(name := key(words))
-        if entry is None:
-            model = _export(network)
-            entry = self._exports.add(name, lambda place: _save(model, place))
-            if entry is None:
-                return model
-        # From the file in any case: its weights are mapped and not copied, and stay shared between processes.
-        return self._library().read_model(entry / MODEL)
+        exported = self._exported(network, words)
+        if exported is None or self._exports is None:
+            return self._compile(_export(network), network, settings)
+        # Without its weights, which are those of the exported network: they are mapped, and shared between processes.
+        settings |= {"CACHE_MODE": "OPTIMIZE_SIZE"}
+        entry = self._exports.find(name := key(words | machine(self._device) | settings))
+        if entry is not None:
+            with contextlib.suppress(RuntimeError):  # one that OpenVINO does not take is compiled again
+                stored = io.BytesIO((entry / COMPILED).read_bytes())
+                weights = {"WEIGHTS_PATH": str(exported / MODEL_WEIGHTS)}
+                return self._library().import_model(stored, "CPU", settings | weights)
+        compiled = self._compile(self._library().read_model(exported / MODEL), network, settings)
+        self._exports.add(name, lambda place: _save_compiled(compiled, place))
+        return compiled
+
+    def _compile(self, model: Any, network: Network, settings: Mapping[str, Any]) -> Any:
+        side = -1 if network.takes_any_size else network.input_px
+        model.reshape([1, 3, side, side])
+        return self._library().compile_model(model, "CPU", settings)
+
+    def _exported(self, network: Network, words: Mapping[str, object]) -> Path | None:
+        """The exported network's folder; None = there is no cache, or it cannot be kept there."""
+        if self._exports is None:
+            return None
+        found = self._exports.find(name := key(words))
+        return found or self._exports.add(name, lambda place: _save(_export(network), place))
 
 
 class _Compiled:
@@ -174,6 +196,10 @@ def _save(model: Any, place: Path) -> None:
 
     # As float32, whatever it is compiled to: one file serves every precision.
     openvino.save_model(model, place / MODEL, compress_to_fp16=False)
+
+
+def _save_compiled(compiled: Any, place: Path) -> None:
+    (place / COMPILED).write_bytes(compiled.export_model().getbuffer())
 
 
 def _failures() -> tuple[type[Exception], ...]:

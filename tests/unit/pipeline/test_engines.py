@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import threading
@@ -345,6 +346,36 @@ def test_openvino_exports_once_and_again_when_the_file_is_damaged(tmp_path, monk
     (tmp_path / "file").touch()
     OpenVino(CPU, cache=tmp_path / "file").load(srvgg(), Precision.FLOAT32)(pictures[0])
     assert len(exported) == 3
+
+
+def test_openvino_compiles_once_for_all_processes_of_a_machine(tmp_path, monkeypatch):
+    pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
+    from pipeline.engines import vino
+
+    compiled, real = [], OpenVino._compile
+    monkeypatch.setattr(OpenVino, "_compile", lambda self, *more: compiled.append(more) or real(self, *more))
+    picture = torch.rand(1, 3, 24, 40)
+
+    def made(cache, precision=Precision.FLOAT32):
+        # A new one each time, as another process has.
+        return OpenVino(CPU, cache=cache).load(srvgg(), precision)(picture)
+
+    first = made(tmp_path / "one")
+    assert torch.equal(made(tmp_path / "one"), first)
+    assert torch.equal(made(None), first)
+    assert len(compiled) == 2  # the second was without a cache
+    made(tmp_path / "one", Precision.BFLOAT16)
+    assert len(compiled) == 3
+    monkeypatch.setattr(vino, "machine", lambda _: {"processor": "another"})
+    assert torch.equal(made(tmp_path / "one"), first)
+    assert len(compiled) == 4
+    # Whole by its hash, but of a version that OpenVINO does not take.
+    exports = Exports.under(tmp_path / "one")
+    for blob in exports.folder.rglob("compiled.blob"):
+        blob.write_bytes(b"of another version")
+        (blob.parent / SUMS).write_text(json.dumps({blob.name: hashlib.sha256(blob.read_bytes()).hexdigest()}))
+    assert torch.equal(made(tmp_path / "one"), first)
+    assert len(compiled) == 5
 
 
 def test_openvino_keeps_nothing_of_a_picture_that_it_has_seen(tmp_path):
