@@ -23,7 +23,7 @@ def default_weights_dir() -> Path:
 
 
 def default_cache_dir() -> Path:
-    """Where exported networks and measurements are kept (XDG base directories)."""
+    """Where exported and compiled networks and measurements are kept (XDG base directories)."""
     cache_home = os.environ.get("XDG_CACHE_HOME")
     base = Path(cache_home) if cache_home else Path.home() / ".cache"
     return base / "photomend"
@@ -52,8 +52,8 @@ class WorkerSettings(JobsSettings):
     )
     cache_dir: Path = Field(
         default_factory=default_cache_dir,
-        description="Folder of exported networks (at most 4 GB; unused for 60 days go) and of measurements; may be"
-        " deleted at any time",
+        description="Folder of exported and compiled networks (at most 4 GB; unused for 60 days go) and measurements;"
+        " may be deleted at any time",
     )
     threads: int = Field(default=3, ge=1, le=256, description="Most jobs that one worker process works on at a time")
     least_threads: int | None = Field(

@@ -187,8 +187,8 @@ def _explain(console: Console, report: dict[str, Any]) -> None:
     )
     cache = report["cache"]
     console.print(
-        f"Kept in {cache['folder']}: {cache['exported']} exported networks, {cache['bytes'] / 1e6:,.0f} MB of at most "
-        f"{cache['most_bytes'] / 1e6:,.0f}; the longest unused go first.",
+        f"Kept in {cache['folder']}: {cache['exported']} exported or compiled networks, {cache['bytes'] / 1e6:,.0f} MB "
+        f"of at most {cache['most_bytes'] / 1e6:,.0f}; the longest unused go first.",
         style="dim",
         soft_wrap=True,
     )

@@ -77,7 +77,7 @@ class Engines:
         Args:
             device: where networks run.
             wish: ``auto``, ``torch``, ``openvino`` or ``cuda-graph``.
-            cache: a folder for exported networks and measurements; None = nothing is kept.
+            cache: a folder for exported and compiled networks and measurements; None = nothing is kept.
 
         Raises:
             UnsupportedOption: the wished engine cannot be used here; the message says why.

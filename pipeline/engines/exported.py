@@ -1,4 +1,4 @@
-"""Exported networks on the disk, so that each is exported once: by its weights' hash and all versions that matter.
+"""Exported and compiled networks on the disk, so that each is made once: by its weights' hash and all that matters.
 
 An entry is a folder that appears whole (written beside, then renamed) with the SHA-256 of its files; one that is
 damaged is thrown away and made anew. Anybody may delete the folder at any time: nothing is lost but time.
@@ -25,7 +25,7 @@ SUMS = "sha256.json"
 #: Begins the name of an entry that is being written.
 UNFINISHED = ".new-"
 
-#: What all entries together may take (bytes): every network that there is, twice, is 3 GB as float32.
+#: What all entries together may take (bytes): every network that there is, twice, is 3 GB as float32 and 1 GB compiled.
 MOST_BYTES = 4_000_000_000
 
 #: An entry that nobody used for so long is of other weights or versions than today's (seconds).
@@ -50,7 +50,7 @@ class Stored:
 
 
 class Exports:
-    """A folder of exported networks; several processes may use it at once.
+    """A folder of exported networks, and of what was compiled of them; several processes may use it at once.
 
     It is bounded: with each new entry those go that were not used for long, and the longest unused while all together
     are too large. What a living process has found here stays.
