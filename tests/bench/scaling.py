@@ -42,8 +42,7 @@ OUT = Path("build/scaling")
 WORK_S = 2.0
 #: Jobs at a time of a process: while one has the device, the others fetch, decode, encode and store.
 THREADS = 3
-#: In how many pieces the lane gets it: about a photo's detection, faces and mask. Of many small ones those of all jobs
-#: in flight take turns, so that the jobs end at one moment and the device waits for what follows.
+#: In how many pieces the lane gets it: about a photo's detection, faces and mask.
 STEPS = 3
 #: Seconds of work for each process in a round.
 ROUND_S = 24.0
