@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from pipeline import scratch, transparency, vips
 from pipeline.colour import ColourSpace, Kind, carry, unit
-from pipeline.device import threads
 from pipeline.picture import BAND_ROWS, bands, rows_of
 from pipeline.resize import Resampling
 from pipeline.source import SourceImage
@@ -64,6 +63,8 @@ def render(
     Raises:
         ScratchFull: the samples do not fit onto the disk.
     """
+    from pipeline.device import threads  # noqa: PLC0415  (torch, which the start of a worker does not wait for)
+
     strips = _Strips(source, canvas, space=space, depth=depth, alpha=alpha)
     every = bands(canvas.height, SHEET_ROWS)
     counts = np.zeros(256, np.int64)

@@ -223,7 +223,7 @@ def test_sheets_made_side_by_side_are_those_made_one_after_the_other(monkeypatch
     faces = [blend.Paste(patch(enlarge(0.4, 0.4)), *size)]
     results = []
     for count in (1, 3):
-        monkeypatch.setattr("pipeline.render.threads", lambda count=count: count)
+        monkeypatch.setattr("pipeline.device.threads", lambda count=count: count)
         canvas = Seen(source.picture, size, faces=faces, **under)
         depth = source.bit_depth
         results.append(render(source, canvas, space=source.space, depth=depth, alpha=source.alpha is not None))
@@ -237,7 +237,7 @@ def test_sheets_made_side_by_side_are_those_made_one_after_the_other(monkeypatch
 
 def test_whoever_looks_at_bands_sees_them_from_the_top_down(monkeypatch):
     monkeypatch.setattr("pipeline.render.SHEET_ROWS", BAND_ROWS)
-    monkeypatch.setattr("pipeline.render.threads", lambda: 3)
+    monkeypatch.setattr("pipeline.device.threads", lambda: 3)
     source, size = read(LOSSLESS["png-rgb-8"]()), (WIDTH * 10, HEIGHT * 10)
     seen = []
     canvas = Composite(source.picture, size, faces=[blend.Paste(patch(TALL), *size)])
@@ -248,7 +248,7 @@ def test_whoever_looks_at_bands_sees_them_from_the_top_down(monkeypatch):
 @pytest.mark.parametrize("count", [1, 3])
 def test_painting_can_be_stopped_between_sheets(monkeypatch, count):
     monkeypatch.setattr("pipeline.render.SHEET_ROWS", BAND_ROWS)
-    monkeypatch.setattr("pipeline.render.threads", lambda: count)
+    monkeypatch.setattr("pipeline.device.threads", lambda: count)
     source = read(LOSSLESS["png-rgb-8"]())
     told, alive = [], threading.active_count()
 
