@@ -111,7 +111,9 @@ class _Strips:
         """
         counts = np.zeros(256, np.int64)
         colours = self.samples[:, :, : self._space.kind.bands]
-        colours[sheet] = self.plain(sheet)
+        plain = self._plain(sheet, place=colours[sheet])
+        if not np.may_share_memory(plain, colours):
+            colours[sheet] = plain
         for start in range(sheet.start, sheet.stop, BAND_ROWS):
             rows = slice(start, min(start + BAND_ROWS, sheet.stop))
             alpha = self.alpha(rows) if self._has_alpha else None
@@ -126,11 +128,11 @@ class _Strips:
                 self.samples[rows, :, self._space.kind.bands :] = quantised(alpha, self._depth)
         return counts
 
-    def plain(self, rows: slice) -> vips.Samples:
-        """The colour samples (rows, W, C) of the plainly resampled source; not to be written to."""
+    def _plain(self, rows: slice, *, place: vips.Samples) -> vips.Samples:
+        """The colour samples (rows, W, C) of the plainly resampled source; in ``place``, if that spares a copy."""
         source = self._source
         if self._keeps_space and source.bit_depth == self._depth:
-            return self._resampling.in_kind(lambda needed: source.samples[needed], rows)
+            return self._resampling.in_kind(lambda needed: source.samples[needed], rows, place=place)
         if self._keeps_space:
             return quantised(self._resampling(lambda needed: unit(source.samples[needed]), rows), self._depth)
         return quantised(self._resampling(lambda needed: rows_of(source.picture, needed), rows), self._depth)

@@ -13,6 +13,7 @@ Duchon, Lanczos Filtering in One and Two Dimensions, 1979. Compared with OpenCV 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -122,13 +123,18 @@ class Resampling:
             return self._filtered(read, rows, columns, np.float32)
         return self(lambda source: read(source, slice(0, self._source[0])), rows)[:, columns]
 
-    def in_kind(self, read: Callable[[slice], NDArray[Scalar]], rows: slice) -> NDArray[Scalar]:
-        """As a call gives it, in the number type that ``read`` gives, as ``resize`` says; not to be written to."""
+    def in_kind(
+        self, read: Callable[[slice], NDArray[Scalar]], rows: slice, *, place: NDArray[Scalar] | None = None
+    ) -> NDArray[Scalar]:
+        """As a call gives it, in the number type that ``read`` gives, as ``resize`` says; not to be written to.
+
+        ``place`` (rows, W, C) of this type is where it may be made, which spares a copy of the result.
+        """
         if self._is_copy:
             return read(rows)
         if self._phases is not None and (slab := read(self.needed(rows))).dtype == np.uint8:
             # Rounded phase by phase, while it is small.
-            return self._filtered(lambda *_: slab, rows, slice(0, self._width), np.uint8)
+            return self._filtered(lambda *_: slab, rows, slice(0, self._width), np.uint8, place)
         kinds: list[np.dtype[Scalar]] = []
 
         def noting(source: slice) -> NDArray[Scalar]:
@@ -140,7 +146,12 @@ class Resampling:
         return _as_type(values, kinds[0])
 
     def _filtered(
-        self, read: Callable[[slice, slice], NDArray[Any]], rows: slice, columns: slice, kind: type[Any]
+        self,
+        read: Callable[[slice, slice], NDArray[Any]],
+        rows: slice,
+        columns: slice,
+        kind: type[Any],
+        place: NDArray[Any] | None = None,
     ) -> NDArray[Any]:
         """For whole factors: each of the places that a result's pixel can have between the source's is one filter."""
         across, down = self._phases or (1, 1)
@@ -150,7 +161,9 @@ class Resampling:
         slab = slab.astype(np.float32, copy=False)  # OpenCV's filters are fastest from float32 to float32
         inner, channels = (_inside(y, wide_y), _inside(x, wide_x)), slab.shape[2]
         height, width = y.stop - y.start, x.stop - x.start
-        out = np.empty((height, down, width, across * channels), kind)
+        shape = height, down, width, across * channels
+        fits = place is not None and place.flags.c_contiguous and place.size == math.prod(shape)
+        out = place.reshape(shape) if place is not None and fits else np.empty(shape, kind)
         for i, vertical in enumerate(_kernels(down)):
             phases = [_phase(slab, horizontal, vertical, kind)[inner] for horizontal in _kernels(across)]
             # A row's phases side by side, pixel by pixel, are the row: OpenCV is much faster at it than numpy.
