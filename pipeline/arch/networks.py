@@ -182,10 +182,9 @@ def _restoreformer(state: State) -> Network:
     return Network(module=restoreformer.RestoreFormer(shape), architecture="restoreformer")
 
 
-def _retinaface(backbone: retinaface.Backbone) -> Callable[[State], Network]:
+def _retinaface(architecture: str, backbone: retinaface.Backbone) -> Callable[[State], Network]:
     def builder(_: State) -> Network:
         module = retinaface.build(backbone)
-        architecture = f"retinaface-{backbone}"
         return Network(module=module, architecture=architecture, signed=False, takes_any_size=True, sizes_vary=True)
 
     return builder
@@ -276,8 +275,8 @@ BUILDERS: dict[str, Callable[[State], Network]] = {
     "gfpgan-original": _gfpgan_equalised("gfpgan-original", "fir"),
     "gfpgan-bilinear": _gfpgan_equalised("gfpgan-bilinear", "bilinear"),
     "restoreformer": _restoreformer,
-    "retinaface-resnet50": _retinaface("resnet50"),
-    "retinaface-mobilenet0.25": _retinaface("mobile0.25"),
+    "retinaface-resnet50": _retinaface("retinaface-resnet50", "resnet50"),
+    "retinaface-mobilenet0.25": _retinaface("retinaface-mobilenet0.25", "mobile0.25"),
     "parsenet": _parsenet,
     "bisenet": _bisenet,
     "arcface": _arcface,
