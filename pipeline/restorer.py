@@ -193,12 +193,7 @@ class Restorer:
         if detector_name is None:
             return select_from([portrait.whole_picture(width, height)], options, width=width, height=height)
         casting = steps.castings["detector"] = self._canaries.casting(detector_name, options.precision)
-        detector = FaceDetector(
-            functools.partial(self._shelf.get, detector_name),
-            self._shelf.device,
-            casting,
-            exact_casting=self._canaries.casting(detector_name, "exact"),
-        )
+        detector = FaceDetector(functools.partial(self._shelf.get, detector_name), self._shelf.device, casting)
         faces = detector(
             overview,
             width=width,

@@ -1,4 +1,4 @@
-"""Views of a picture, what a detector sees of faces in them, and how several sights of one face become one. Pure."""
+"""What views of a picture show of its faces, and how several sights of one face become one. Pure."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.choice import Box, overlap
-from pipeline.geometry import apply, bounds, compose, enlarge, shift, turned_back
-from pipeline.types import Affine, Face, FloatImage
+from pipeline.geometry import apply, bounds
+from pipeline.types import Affine, Face
 
 #: Two boxes that overlap by more than this are one face. Source: facexlib's detect_faces.
 SAME_FACE_IOU = 0.4
@@ -25,52 +24,14 @@ TRUSTED_PX = (24.0, 420.0)
 DISTRUST = 0.5
 
 #: The size (network px) at which landmarks are best, and over how many octaves from there a sight counts less by ``e``:
-#: 0.85 at half and twice the size, 0.72 at a quarter. Pointed, so that two sights seldom count the same. Measured with
-#: MobileNet-0.25 and the preview pack's detector on 24 faces of ../shared/faces/val at 19 sizes: from the consensus of
-#: all sizes, landmarks are off by 2.7 and 3.5 % of the eyes' distance at 160 to 200 px, by 3.4 and 5 % at 250 to 400,
-#: 4 and 5 % at 90, and 7 % at 40 to 70.
+#: 0.85 at half and twice the size, 0.72 at a quarter. So a hair's breadth between two scores, which another precision
+#: turns round, does not decide where a face is. Measured with MobileNet-0.25 and the preview pack's detector on 24
+#: faces of ../shared/faces/val at 19 sizes: from the consensus of all sizes, landmarks are off by 2.7 and 3.5 % of the
+#: eyes' distance at 160 to 200 px, by 3.4 and 5 % at 250 to 400, 4 and 5 % at 90, and 7 % at 40 to 70.
 BEST_PX, OCTAVES = 180.0, 6.0
-
-#: Sights of one face whose ranks are no further apart may change places in another precision.
-RANK_TOLERANCE = 0.03
-
-#: What lies around a face that is looked at by itself (px), and the grid of its window: a multiple of RetinaFace's
-#: largest stride, so that its anchors lie where they lie in the whole view, and coarse, so that there are few sizes.
-MARGIN_PX, WINDOW_STEP_PX = 128, 64
 
 #: Boxes (N, 4), landmarks (N, 5, 2) and scores (N,).
 Found = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class View:
-    """A copy of the picture, turned, that the network is shown whole or in part."""
-
-    copy: FloatImage  #: (H, W, 3), not turned
-    turn: int  #: by how many quarter turns counterclockwise it is looked at
-    to_source: Affine  #: from its pixels, as turned
-
-    @property
-    def image(self) -> FloatImage:
-        """As it is looked at; not a copy."""
-        return np.rot90(self.copy, self.turn)
-
-    @property
-    def whole(self) -> Window:
-        height, width = self.image.shape[:2]
-        return Window(rows=slice(0, height), columns=slice(0, width))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
-    """A part of a view."""
-
-    rows: slice
-    columns: slice
-
-    @property
-    def pixels(self) -> int:
-        return int((self.rows.stop - self.rows.start) * (self.columns.stop - self.columns.start))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -80,31 +41,20 @@ class Sight:
     face: Face  #: in source pixels
     rank: float  #: how much this sight of the face is believed over others of the same face
     is_trusted: bool
-    view: View
-    box: Box  #: in the view's pixels
 
 
-def view(copy: FloatImage, turn: int, source: tuple[int, int]) -> View:
-    """This copy of a picture of ``source`` (width, height) px, turned."""
-    height, width = copy.shape[:2]
-    to_source = enlarge(source[0] / width, source[1] / height)
-    return View(copy=copy, turn=turn, to_source=compose(turned_back(turn, width, height), to_source))
-
-
-def of(found: Found, view: View, window: Window) -> list[Sight]:
-    """What was found in this window of the view, in the window's pixels."""
-    into_view = shift(window.columns.start, window.rows.start)
-    return [_sight(*one, view, into_view) for one in zip(*found, strict=True)]
+def of(found: Found, view_to_source: Affine) -> list[Sight]:
+    """What was found in a view, whose pixels ``found`` has."""
+    return [_sight(*one, view_to_source) for one in zip(*found, strict=True)]
 
 
 def _sight(
-    box: NDArray[np.float32], landmarks: NDArray[np.float32], score: np.float32, view: View, into_view: Affine
+    box: NDArray[np.float32], landmarks: NDArray[np.float32], score: np.float32, view_to_source: Affine
 ) -> Sight:
     x0, y0, x1, y1 = (float(v) for v in box)
-    seen = bounds(into_view, (x0, y0, x1, y1))
     face = Face(
-        box=bounds(view.to_source, seen),
-        landmarks=apply(compose(into_view, view.to_source), landmarks).astype(np.float32),
+        box=bounds(view_to_source, (x0, y0, x1, y1)),
+        landmarks=apply(view_to_source, landmarks).astype(np.float32),
         score=float(score),
     )
     seen_px = max(x1 - x0, y1 - y0)
@@ -113,7 +63,7 @@ def _sight(
     is_trusted = bool(TRUSTED_PX[0] <= seen_px <= TRUSTED_PX[1] and along[0] >= abs(along[1]))
     octaves = abs(math.log2(max(seen_px, 1.0) / BEST_PX))
     fit = math.exp(-octaves / OCTAVES) * (1.0 if is_trusted else DISTRUST)
-    return Sight(face=face, rank=face.score * fit, is_trusted=is_trusted, view=view, box=seen)
+    return Sight(face=face, rank=face.score * fit, is_trusted=is_trusted)
 
 
 def grouped(seen: Sequence[Sight]) -> list[list[Sight]]:
@@ -143,34 +93,3 @@ def face_of(group: Sequence[Sight]) -> Face:
     """Where its best sight sees it, and as surely as the surest that can be trusted."""
     best = group[0].face
     return dataclasses.replace(best, score=max((s.face.score for s in group if s.is_trusted), default=best.score))
-
-
-def contenders(group: Sequence[Sight]) -> list[Sight]:
-    """Those of one face's sights that may be its best when their ranks change by a little."""
-    return [sight for sight in group if group[0].rank - sight.rank <= RANK_TOLERANCE]
-
-
-def windows(view: View, seen: Sequence[Sight]) -> list[tuple[Window, list[Sight]]]:
-    """What of the view to look at for these sights in it; the whole view where that is no more."""
-    height, width = view.image.shape[:2]
-    each = [(_around(one.box, width, height), [one]) for one in seen]
-    if sum(window.pixels for window, _ in each) >= width * height:
-        return [(view.whole, list(seen))]
-    return each
-
-
-def _around(box: Box, width: int, height: int) -> Window:
-    columns, rows = (
-        slice(
-            max(0, int((low - MARGIN_PX) // WINDOW_STEP_PX) * WINDOW_STEP_PX),
-            min(length, -int(-(high + MARGIN_PX) // WINDOW_STEP_PX) * WINDOW_STEP_PX),
-        )
-        for low, high, length in ((box[0], box[2], width), (box[1], box[3], height))
-    )
-    return Window(rows=rows, columns=columns)
-
-
-def same(one: Sight, others: Sequence[Sight]) -> Sight | None:
-    """Of other sights in the same view, the one of the same face."""
-    best = max(others, key=lambda other: overlap(one.box, other.box), default=None)
-    return best if best is not None and overlap(one.box, best.box) > SAME_FACE_IOU else None
