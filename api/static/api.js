@@ -1,9 +1,10 @@
 /** The API's calls. The key goes into the Authorization header and nowhere else; it lives as long as the tab. */
 
 const KEY = "photomend-key";
-/** Longest that is waited when the service asks for it, s; what takes longer is for the person to decide. */
+/** Longest that is waited in all when the service asks for it, s; what takes longer is for the person to decide. */
 const MOST_WAIT_S = 60;
-const TRIES = 3;
+/** Where calls are limited, the page's other calls may take the place that was waited for: so more than once or twice. */
+const TRIES = 10;
 
 /** @typedef {{code: string, title: string, detail: string, status: number, retryAfter: number, pointer?: string}} Problem retryAfter: s, 0 = not said */
 
@@ -62,11 +63,12 @@ const isSoon = ({ status, retryAfter }) => (status === 429 || status === 503) &&
  * @returns {Promise<T>}
  */
 export async function patiently(send, { tries = TRIES, signal } = {}) {
-  for (let left = tries - 1; ; left--) {
+  for (let left = tries - 1, rest = MOST_WAIT_S; ; left--) {
     try {
       return await send();
     } catch (err) {
-      if (!left || !(err instanceof ApiError) || !isSoon(err.problem)) throw err;
+      if (!left || !(err instanceof ApiError) || !isSoon(err.problem) || err.problem.retryAfter > rest) throw err;
+      rest -= err.problem.retryAfter;
       tellOfWait(err.problem);
       // Not all at the same instant: those who wait came at the same instant.
       await new Promise((wake) => setTimeout(wake, 1000 * (err.problem.retryAfter + 0.5 * Math.random())));

@@ -101,7 +101,11 @@ async function pictures(item) {
 function panel(item, found) {
   const scale = found.width && item.size ? (viewer.width / item.size.width) * (item.options?.scale ?? 1) : 1;
   const list = item.faces ? [el("section", {}, el("h2", {}, `Faces (${item.faces.length})`), faces.list(item.faces, found.width ? viewer : null, scale))] : [];
+  // What was typed while the pictures came stays, and so does the place where more is typed.
+  const note = by("queue-note")?.value ?? "", where = document.activeElement?.id;
   by("queue-panel").replaceChildren(head(item), decision(item), redo(item), ...list, downloads(item));
+  by("queue-note").value = note;
+  if (where && where !== document.activeElement?.id) by(where)?.focus({ preventScroll: true });
 }
 
 function head(item) {
