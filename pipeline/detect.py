@@ -196,7 +196,9 @@ def _size_at(source: tuple[int, int], long_side: int) -> tuple[int, int]:
 
 def _bounded(copy: FloatImage, source: tuple[int, int], long_side: int) -> FloatImage:
     """A picture of ``source`` (width, height) px at this long side, from a copy of it."""
-    return resized(Drawn(copy), *_size_at(source, long_side))
+    width, height = _size_at(source, long_side)
+    make = shrunk if width < copy.shape[1] else resized
+    return make(Drawn(copy), width, height)
 
 
 def _may_hold_smaller(seen: Sequence[Sight], long_side: int) -> bool:

@@ -108,9 +108,11 @@ def resized(picture: Picture, width: int, height: int) -> FloatImage:
 def shrunk(picture: Picture, width: int, height: int) -> FloatImage:
     """A smaller copy for networks to look at: each pixel the mean of what it covers, by the samples' own depth.
 
-    A tenth of the work of ``resized``, and softer: nobody else should look at it. A picture that has no samples of its
-    own is ``resized``.
+    A tenth of the work of ``resized``, and softer: nobody else should look at it. A picture that is neither
+    samples nor an array is ``resized``.
     """
+    if isinstance(picture, Drawn):
+        return _means(picture.image, width, height)
     if not isinstance(picture, _Encoded):
         return resized(picture, width, height)
     return _Encoded(_means(picture.samples, width, height)).region(slice(0, height), slice(0, width))

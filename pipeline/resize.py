@@ -165,7 +165,9 @@ class Resampling:
         fits = place is not None and place.flags.c_contiguous and place.size == math.prod(shape)
         out = place.reshape(shape) if place is not None and fits else np.empty(shape, kind)
         for i, vertical in enumerate(_kernels(down)):
-            phases = [_phase(slab, horizontal, vertical, kind)[inner] for horizontal in _kernels(across)]
+            # What the phases of a row have in common is done once.
+            mixed = _along(slab, vertical, axis=0)
+            phases = [_in_kind(_along(mixed, each, axis=1), kind)[inner] for each in _kernels(across)]
             # A row's phases side by side, pixel by pixel, are the row: OpenCV is much faster at it than numpy.
             cv2.merge(phases, dst=out[:, i])
         whole = out.reshape(height * down, width * across, channels)
@@ -267,19 +269,27 @@ class _Kernel:
     anchor: int  #: which of them belongs to the source pixel that the result's pixel lies on
 
 
-def _phase(slab: NDArray[np.float32], horizontal: _Kernel, vertical: _Kernel, kind: type[Any]) -> NDArray[Any]:
-    filtered = cv2.sepFilter2D(
+def _along(slab: NDArray[np.float32], kernel: _Kernel, *, axis: int) -> NDArray[np.float32]:
+    """The (H, W, C) slab filtered down its columns (0) or along its rows (1).
+
+    By ``filter2D``: with one row or column of weights it takes half the time of ``sepFilter2D`` with a single other
+    weight, which goes through a buffer of rows.
+    """
+    filtered = cv2.filter2D(
         slab,
         cv2.CV_32F,
-        horizontal.weights,
-        vertical.weights,
-        anchor=(horizontal.anchor, vertical.anchor),
+        kernel.weights.reshape((1, -1) if axis else (-1, 1)),
+        anchor=(kernel.anchor, 0) if axis else (0, kernel.anchor),
         borderType=cv2.BORDER_REPLICATE,
     )
-    if kind is np.uint8:
-        # Rounds and clips; much faster than a filter that does so itself, or numpy.
-        filtered = cv2.add(filtered, 0.0, dtype=cv2.CV_8U)  # type: ignore[call-overload]
-    return filtered.reshape(slab.shape)
+    return np.asarray(filtered, np.float32).reshape(slab.shape)
+
+
+def _in_kind(values: NDArray[np.float32], kind: type[Any]) -> NDArray[Any]:
+    if kind is not np.uint8:
+        return values
+    # Rounds and clips; much faster than a filter that does so itself, or numpy.
+    return cv2.add(values, 0.0, dtype=cv2.CV_8U).reshape(values.shape)  # type: ignore[call-overload, no-any-return]
 
 
 def _inside(inner: slice, outer: slice) -> slice:
