@@ -158,18 +158,16 @@ class Resampling:
         y, x = _sources(rows, down), _sources(columns, across)
         wide_y, wide_x = _around(y, self._source[1]), _around(x, self._source[0])
         slab = read(wide_y, wide_x)
-        slab = slab.astype(np.float32, copy=False)  # OpenCV's filters are fastest from float32 to float32
         inner, channels = (_inside(y, wide_y), _inside(x, wide_x)), slab.shape[2]
         height, width = y.stop - y.start, x.stop - x.start
-        shape = height, down, width, across * channels
+        shape = height, down, width * across, channels
         fits = place is not None and place.flags.c_contiguous and place.size == math.prod(shape)
         out = place.reshape(shape) if place is not None and fits else np.empty(shape, kind)
+        # OpenCV's filters are fastest from float32 to float32.
+        planes = [plane.astype(np.float32, copy=False) for plane in cv2.split(slab)]
         for i, vertical in enumerate(_kernels(down)):
-            # What the phases of a row have in common is done once.
-            mixed = _along(slab, vertical, axis=0)
-            phases = [_in_kind(_along(mixed, each, axis=1), kind)[inner] for each in _kernels(across)]
-            # A row's phases side by side, pixel by pixel, are the row: OpenCV is much faster at it than numpy.
-            cv2.merge(phases, dst=out[:, i])
+            lines = [_line(_along(plane, vertical, axis=0), across, inner, kind) for plane in planes]
+            cv2.merge(lines, dst=out[:, i])
         whole = out.reshape(height * down, width * across, channels)
         top, left = y.start * down, x.start * across
         return whole[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
@@ -269,27 +267,38 @@ class _Kernel:
     anchor: int  #: which of them belongs to the source pixel that the result's pixel lies on
 
 
-def _along(slab: NDArray[np.float32], kernel: _Kernel, *, axis: int) -> NDArray[np.float32]:
-    """The (H, W, C) slab filtered down its columns (0) or along its rows (1).
+def _line(mixed: NDArray[np.float32], across: int, inner: tuple[slice, slice], kind: type[Any]) -> NDArray[Any]:
+    """One channel's rows of one vertical phase, (H, W * across), from the (H, W) slab that has that phase already.
+
+    Phases are put side by side one channel at a time, because OpenCV merges single channels four times as fast.
+    """
+    phases = [_in_kind(_along(mixed, horizontal, axis=1), kind)[inner] for horizontal in _kernels(across)]
+    return np.asarray(cv2.merge(phases)).reshape(phases[0].shape[0], -1)
+
+
+def _along(plane: NDArray[np.float32], kernel: _Kernel, *, axis: int) -> NDArray[np.float32]:
+    """The (H, W) plane filtered down its columns (0) or along its rows (1).
 
     By ``filter2D``: with one row or column of weights it takes half the time of ``sepFilter2D`` with a single other
     weight, which goes through a buffer of rows.
     """
     filtered = cv2.filter2D(
-        slab,
+        plane,
         cv2.CV_32F,
         kernel.weights.reshape((1, -1) if axis else (-1, 1)),
         anchor=(kernel.anchor, 0) if axis else (0, kernel.anchor),
         borderType=cv2.BORDER_REPLICATE,
     )
-    return np.asarray(filtered, np.float32).reshape(slab.shape)
+    return np.asarray(filtered, np.float32)
 
 
 def _in_kind(values: NDArray[np.float32], kind: type[Any]) -> NDArray[Any]:
+    """The values rounded and clipped, if bytes are wanted; they are written to."""
     if kind is not np.uint8:
         return values
-    # Rounds and clips; much faster than a filter that does so itself, or numpy.
-    return cv2.add(values, 0.0, dtype=cv2.CV_8U).reshape(values.shape)  # type: ignore[call-overload, no-any-return]
+    # Half the time of what OpenCV or numpy do in one step: it has a fast way to bytes for absolute values alone.
+    above = cv2.threshold(values, 0, 0, cv2.THRESH_TOZERO, dst=values)[1]
+    return np.asarray(cv2.convertScaleAbs(above), np.uint8)
 
 
 def _inside(inner: slice, outer: slice) -> slice:
