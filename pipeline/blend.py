@@ -136,7 +136,7 @@ class Paste:
         to_part = compose(patch.crop_to_output, shift(-own.start, -top))
         size = (own.stop - own.start, bottom - top)
         weight = np.clip(warp(patch.mask, to_part, size), 0, 1) * np.float32(patch.strength)
-        weight[weight < MASK_FLOOR] = 0
+        weight = np.asarray(cv2.threshold(weight, MASK_FLOOR, 0, cv2.THRESH_TOZERO)[1], np.float32)
         face = warp(patch.after, to_part, size, interpolation=FACE_INTERPOLATION)
         if patch.gap is not None:
             # Here and not once for the whole face, which would be kept as long as the picture.
@@ -180,7 +180,7 @@ def _mixed(under: FloatImage, face: FloatImage, plain: FloatImage | None, weight
     change -= under
     if patch.lightness_only:
         change = (change @ LUMA)[:, :, np.newaxis] * np.ones(3, np.float32)
-    change *= weight[:, :, np.newaxis]
+    change *= cv2.cvtColor(weight, cv2.COLOR_GRAY2RGB)  # numpy's loop over three channels takes twice as long
     change += under
     return change
 
