@@ -103,6 +103,11 @@ class Exports:
         self._prune()
         return found
 
+    def discard(self, name: str) -> None:
+        """Remove an entry that is whole and cannot be used, unless another process uses it."""
+        self._let_go(name)
+        _removed(self.folder / name)
+
     def close(self) -> None:
         """Use none of them any more."""
         for name in tuple(self._held):

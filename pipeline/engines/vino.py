@@ -6,7 +6,6 @@ where torch takes 3.3; see ``choice.PREFERS_TORCH`` for the networks that it doe
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import importlib.util
 import io
@@ -132,10 +131,12 @@ class OpenVino:
         settings |= {"CACHE_MODE": "OPTIMIZE_SIZE"}
         entry = self._exports.find(name := key(words | machine(self._device) | settings))
         if entry is not None:
-            with contextlib.suppress(RuntimeError):  # one that OpenVINO does not take is compiled again
+            try:
                 stored = io.BytesIO((entry / COMPILED).read_bytes())
                 weights = {"WEIGHTS_PATH": str(exported / MODEL_WEIGHTS)}
                 return self._library().import_model(stored, "CPU", settings | weights)
+            except RuntimeError:  # one that OpenVINO does not take is compiled again
+                self._exports.discard(name)
         compiled = self._compile(self._library().read_model(exported / MODEL), network, settings)
         self._exports.add(name, lambda place: _save_compiled(compiled, place))
         return compiled

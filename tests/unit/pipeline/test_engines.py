@@ -357,8 +357,13 @@ def test_openvino_compiles_once_for_all_processes_of_a_machine(tmp_path, monkeyp
     picture = torch.rand(1, 3, 24, 40)
 
     def made(cache, precision=Precision.FLOAT32):
-        # A new one each time, as another process has.
-        return OpenVino(CPU, cache=cache).load(srvgg(), precision)(picture)
+        # A new one each time, as another process has, that is gone before the next one.
+        engine = OpenVino(CPU, cache=cache)
+        try:
+            return engine.load(srvgg(), precision)(picture)
+        finally:
+            if engine._exports:
+                engine._exports.close()
 
     first = made(tmp_path / "one")
     assert torch.equal(made(tmp_path / "one"), first)
@@ -374,6 +379,9 @@ def test_openvino_compiles_once_for_all_processes_of_a_machine(tmp_path, monkeyp
     for blob in exports.folder.rglob("compiled.blob"):
         blob.write_bytes(b"of another version")
         (blob.parent / SUMS).write_text(json.dumps({blob.name: hashlib.sha256(blob.read_bytes()).hexdigest()}))
+    assert torch.equal(made(tmp_path / "one"), first)
+    assert len(compiled) == 5
+    # It was replaced.
     assert torch.equal(made(tmp_path / "one"), first)
     assert len(compiled) == 5
 
