@@ -7,7 +7,8 @@ Apache-2.0), so that they load strictly.
 
 Unlike the original it never draws noise: the noise is the checkpoint's stored buffers or what the caller passes in.
 Modulated convolution scales activations instead of weights, which is the same sum (the modulation is constant over
-a channel) but keeps one constant kernel for a whole batch.
+a channel) but keeps one constant kernel for a whole batch. What is enlarged and then convolved is convolved first, see
+``enlarging``: of the published order's 396 GFLOP for a face of 512 px, 266 are left.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from pipeline.arch.enlarging import doubled, doubled_and_convolved
 
 #: The published files' size and widths.
 SIZE = 512
@@ -54,39 +57,43 @@ def _leaky(x: Tensor) -> Tensor:
     return F.leaky_relu(x, SLOPE)
 
 
-def _scaled(x: Tensor, factor: float) -> Tensor:
-    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
-
-
 class ResBlock(nn.Module):
-    """Two convolutions around a bilinear change of size, and a 1x1 shortcut."""
+    """Two convolutions around a bilinear change of size, to half or twice the sides, and a 1x1 shortcut."""
 
-    def __init__(self, c_in: int, c_out: int, *, factor: float) -> None:
+    def __init__(self, c_in: int, c_out: int, *, enlarges: bool) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(c_in, c_in, 3, padding=1)
         self.conv2 = nn.Conv2d(c_in, c_out, 3, padding=1)
         self.skip = nn.Conv2d(c_in, c_out, 1, bias=False)
-        self.factor = factor
+        self.enlarges = enlarges
 
     def forward(self, x: Tensor) -> Tensor:
-        out = _scaled(_leaky(self.conv1(x)), self.factor)
-        return _leaky(self.conv2(out)) + self.skip(_scaled(x, self.factor))
+        between = _leaky(self.conv1(x))
+        if self.enlarges:
+            out = doubled_and_convolved(between, self.conv2.weight) + self.conv2.bias[:, None, None]
+            return _leaky(out) + doubled(self.skip(x))  # a sum over channels may come first
+        return _leaky(self.conv2(F.avg_pool2d(between, 2))) + self.skip(F.avg_pool2d(x, 2))
 
 
 class ModulatedConv2d(nn.Module):
-    """A convolution whose input channels are scaled by a style, optionally with outputs brought back to unit scale."""
+    """A convolution whose input channels are scaled by a style, optionally with outputs brought back to unit scale.
 
-    def __init__(self, c_in: int, c_out: int, size: int, *, style: int, demodulate: bool) -> None:
+    At twice the sides if it ``enlarges``.
+    """
+
+    def __init__(
+        self, c_in: int, c_out: int, size: int, *, style: int, demodulate: bool, enlarges: bool = False
+    ) -> None:
         super().__init__()
         self.modulation = nn.Linear(style, c_in)
         nn.init.ones_(self.modulation.bias)
         self.weight = nn.Parameter(drawn(1, c_out, c_in, size, size, std=1 / math.sqrt(c_in * size**2)))
-        self.demodulate = demodulate
+        self.demodulate, self.enlarges = demodulate, enlarges
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         scale = self.modulation(style)  # (B, c_in)
-        kernel = self.weight[0]
-        out = F.conv2d(x * scale[:, :, None, None], kernel, padding=kernel.shape[-1] // 2)
+        kernel, x = self.weight[0], x * scale[:, :, None, None]
+        out = doubled_and_convolved(x, kernel) if self.enlarges else F.conv2d(x, kernel, padding=kernel.shape[-1] // 2)
         if self.demodulate:
             energy = scale.square() @ kernel.square().sum(dim=(2, 3)).T  # (B, c_out)
             out = out * torch.rsqrt(energy + EPSILON)[:, :, None, None]
@@ -96,16 +103,13 @@ class ModulatedConv2d(nn.Module):
 class StyleConv(nn.Module):
     """Modulated convolution, noise, bias, activation."""
 
-    def __init__(self, c_in: int, c_out: int, *, style: int, upsample: bool) -> None:
+    def __init__(self, c_in: int, c_out: int, *, style: int, enlarges: bool) -> None:
         super().__init__()
-        self.modulated_conv = ModulatedConv2d(c_in, c_out, 3, style=style, demodulate=True)
+        self.modulated_conv = ModulatedConv2d(c_in, c_out, 3, style=style, demodulate=True, enlarges=enlarges)
         self.weight = nn.Parameter(torch.zeros(1))  # how strong the noise is
         self.bias = nn.Parameter(torch.zeros(1, c_out, 1, 1))
-        self.upsample = upsample
 
     def forward(self, x: Tensor, style: Tensor, noise: Tensor) -> Tensor:
-        if self.upsample:
-            x = _scaled(x, 2)
         return _leaky(self.modulated_conv(x, style) * GAIN + self.weight * noise + self.bias)
 
 
@@ -119,7 +123,7 @@ class ToRGB(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor, below: Tensor | None) -> Tensor:
         out = self.modulated_conv(x, style) + self.bias
-        return out if below is None else out + _scaled(below, 2)
+        return out if below is None else out + doubled(below)
 
 
 class ConstantInput(nn.Module):
@@ -153,13 +157,13 @@ class Decoder(nn.Module):
             mapping += [nn.Linear(style, style), nn.LeakyReLU(SLOPE)]
         self.style_mlp = nn.Sequential(*mapping)
         self.constant_input = ConstantInput(widths[0])
-        self.style_conv1 = StyleConv(widths[0], widths[0], style=style, upsample=False)
+        self.style_conv1 = StyleConv(widths[0], widths[0], style=style, enlarges=False)
         self.to_rgb1 = ToRGB(widths[0], style=style)
         self.style_convs = nn.ModuleList()
         self.to_rgbs = nn.ModuleList()
         for c_in, c_out in itertools.pairwise(widths):
-            self.style_convs.append(StyleConv(c_in, c_out, style=style, upsample=True))
-            self.style_convs.append(StyleConv(c_out, c_out, style=style, upsample=False))
+            self.style_convs.append(StyleConv(c_in, c_out, style=style, enlarges=True))
+            self.style_convs.append(StyleConv(c_out, c_out, style=style, enlarges=False))
             self.to_rgbs.append(ToRGB(c_out, style=style))
         self.noises = nn.Module()
         for i, side in enumerate(noise_sides(size)):
@@ -257,9 +261,9 @@ class GFPGANv1Clean(GFPGAN):
         width = {2**i: channels(2**i, narrow=narrow * 0.5, multiplier=multiplier) for i in range(2, depth + 1)}
         falling, rising = [2**i for i in range(depth, 2, -1)], [2**i for i in range(3, depth + 1)]
         self.conv_body_first = nn.Conv2d(3, width[size], 1)
-        self.conv_body_down = nn.ModuleList(ResBlock(width[px], width[px // 2], factor=0.5) for px in falling)
+        self.conv_body_down = nn.ModuleList(ResBlock(width[px], width[px // 2], enlarges=False) for px in falling)
         self.final_conv = nn.Conv2d(width[4], width[4], 3, padding=1)
-        self.conv_body_up = nn.ModuleList(ResBlock(width[px // 2], width[px], factor=2) for px in rising)
+        self.conv_body_up = nn.ModuleList(ResBlock(width[px // 2], width[px], enlarges=True) for px in rising)
         self.toRGB = nn.ModuleList(nn.Conv2d(width[px], 3, 1) for px in rising)
         self.final_linear = nn.Linear(width[4] * 4 * 4, (2 * depth - 2) * style)
         self.stylegan_decoder = Decoder(size=size, style=style, narrow=narrow, multiplier=multiplier)

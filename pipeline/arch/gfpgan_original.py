@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.arch.enlarging import doubled, doubled_and_convolved
 from pipeline.arch.gfpgan_clean import (
     EPSILON,
     GAIN,
@@ -45,10 +46,6 @@ FIR_TAPS = (1.0, 3.0, 3.0, 1.0)
 
 #: How much slower the mapping network learned, which its stored parameters carry.
 MAPPING_RATE = 0.01
-
-
-def _scaled(x: Tensor, factor: float) -> Tensor:
-    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
 class Fir(nn.Module):
@@ -133,7 +130,7 @@ class Halve(nn.Module):
         self.padding = conv_size // 2 + 1
 
     def forward(self, x: Tensor) -> Tensor:
-        return _scaled(x, 0.5) if self.fir is None else self.fir.smooth(x, padding=self.padding)
+        return F.avg_pool2d(x, 2) if self.fir is None else self.fir.smooth(x, padding=self.padding)
 
 
 def conv_layer(c_in: int, c_out: int, size: int) -> nn.Sequential:
@@ -167,7 +164,10 @@ class UpConv(EqualConv2d):
         self.activation = Activation(c_out) if activate else None
 
     def forward(self, x: Tensor) -> Tensor:
-        out = super().forward(_scaled(x, 2))
+        kernel = self.weight * self.scale
+        # One of a single pixel sums over channels only, which may come first.
+        enlarges_last = kernel.shape[-1] == 1
+        out = doubled(F.conv2d(x, kernel)) if enlarges_last else doubled_and_convolved(x, kernel)
         return out if self.activation is None else self.activation(out)
 
 
@@ -189,9 +189,12 @@ class ModulatedConv2d(nn.Module):
     """A convolution whose input channels are scaled by a style, optionally with outputs brought back to unit scale.
 
     Activations are scaled instead of weights, as in ``gfpgan_clean``: the same sum, one kernel for a whole batch.
+    ``up`` is how the sides are doubled, None = they are not.
     """
 
-    def __init__(self, c_in: int, c_out: int, size: int, *, style: int, demodulate: bool, up: Fir | None) -> None:
+    def __init__(
+        self, c_in: int, c_out: int, size: int, *, style: int, demodulate: bool, up: Fir | Literal["bilinear"] | None
+    ) -> None:
         super().__init__()
         self.modulation = EqualLinear(style, c_in, bias=1)
         self.weight = nn.Parameter(torch.randn(1, c_out, c_in, size, size))
@@ -203,6 +206,8 @@ class ModulatedConv2d(nn.Module):
         x = x * scale[:, :, None, None]
         if self.up is None:
             out = F.conv2d(x, kernel, padding=kernel.shape[-1] // 2)
+        elif self.up == "bilinear":
+            out = doubled_and_convolved(x, kernel)
         else:
             # Sides 2H + 1, which the filter brings to 2H.
             out = self.up.smooth(F.conv_transpose2d(x, kernel.transpose(0, 1), stride=2), padding=1, gain=4)
@@ -217,15 +222,12 @@ class StyleConv(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, *, style: int, resampling: Resampling, upsample: bool) -> None:
         super().__init__()
-        fir = Fir() if upsample and resampling == "fir" else None
-        self.modulated_conv = ModulatedConv2d(c_in, c_out, 3, style=style, demodulate=True, up=fir)
+        up = (Fir() if resampling == "fir" else resampling) if upsample else None
+        self.modulated_conv = ModulatedConv2d(c_in, c_out, 3, style=style, demodulate=True, up=up)
         self.weight = nn.Parameter(torch.zeros(1))  # how strong the noise is
         self.activate = Activation(c_out)
-        self.interpolate = upsample and fir is None
 
     def forward(self, x: Tensor, style: Tensor, noise: Tensor) -> Tensor:
-        if self.interpolate:
-            x = _scaled(x, 2)
         out: Tensor = self.activate(self.modulated_conv(x, style) + self.weight * noise)
         return out
 
@@ -243,7 +245,7 @@ class ToRGB(nn.Module):
         out: Tensor = self.modulated_conv(x, style) + self.bias
         if below is None:
             return out
-        return out + (_scaled(below, 2) if self.fir is None else self.fir.double(below))
+        return out + (doubled(below) if self.fir is None else self.fir.double(below))
 
 
 class Decoder(nn.Module):

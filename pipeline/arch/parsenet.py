@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from pipeline.arch.enlarging import repeating
 from pipeline.compat import foreign
 
 #: Classes whose pixels belong to the restored face: skin, nose, glasses, eyes, brows, ears, mouth, lips, hair, rings.
@@ -81,16 +82,12 @@ class Convolution(nn.Module):
 class EnlargingConvolution(nn.Module):
     """A 3x3 convolution of the picture enlarged by 2 (nearest, mirrored borders), as one transposed 4x4 convolution.
 
-    Every pixel is there twice in the enlarged picture, so of each three neighbours two are the same and their weights
-    can be added beforehand. A mirrored border of the enlarged picture is a repeated one of the small picture.
+    A mirrored border of the enlarged picture is a repeated one of the small picture.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, *, activated: bool) -> None:
         super().__init__()
-        for dim in (2, 3):
-            first, middle, last = weight.unbind(dim)
-            weight = torch.stack([last, middle + last, first + middle, first], dim)
-        self.weight, self.bias = nn.Parameter(weight.transpose(0, 1).contiguous()), nn.Parameter(bias)
+        self.weight, self.bias = nn.Parameter(repeating(weight)), nn.Parameter(bias)
         self.activated = activated
 
     def forward(self, x: Tensor) -> Tensor:

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.arch.enlarging import repeating
+
 #: Groups of the normalisations and heads of the attention, as published; neither shows in the tensors.
 GROUPS = 32
 HEADS = 8
@@ -123,8 +125,7 @@ class Double(nn.Module):
         self.conv = nn.Conv2d(features, features, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
-        return out
+        return F.conv_transpose2d(x, repeating(self.conv.weight), self.conv.bias, stride=2, padding=1)
 
 
 class Middle(nn.Module):

@@ -29,7 +29,7 @@ from pipeline.precision import Precision
 HINTS = {Precision.FLOAT32: "f32", Precision.BFLOAT16: "bf16"}
 
 #: Part of the cache's key: raised whenever the networks' code changes what is exported.
-EXPORT_VERSION = 1
+EXPORT_VERSION = 2
 
 #: Side (px) of the tile that an upsampler is exported with; it takes any other as well.
 EXPORT_TILE_PX = 64
