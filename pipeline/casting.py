@@ -39,8 +39,8 @@ EXACT_PSNR = 80.0
 #: blurs. With 0.03 real SRVGG agrees by 57 dB, with 0.2 by 50.
 GRAIN = 0.15
 
-#: Part of the key under which agreements are kept: raised when the canary's picture, what is made of it or the order of a
-#: network's operations changes.
+#: Part of the key under which agreements are kept: raised when the canary's picture, what is made of it or a network's
+#: order of operations changes.
 CANARY_VERSION = 3
 
 #: What a way gets that does not run at all (dB).

@@ -48,4 +48,4 @@ def test_it_takes_a_quarter_of_the_operations():
 
     picture, kernel = drawn(1, 64, 32, 32), drawn(64, 64, 3, 3)
     direct = operations(lambda: F.conv2d(doubled(picture), kernel, padding=1))
-    assert operations(lambda: doubled_and_convolved(picture, kernel)) < 0.4 * direct  # the borders and the filter besides
+    assert operations(lambda: doubled_and_convolved(picture, kernel)) < 0.4 * direct  # borders and filter besides
