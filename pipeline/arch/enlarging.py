@@ -33,13 +33,23 @@ def doubled_and_convolved(x: Tensor, kernel: Tensor) -> Tensor:
     )
     out = F.conv2d(spread, _filter_like(spread), groups=spread.shape[1])
     # Here the border is repeated for ever, where a convolution sees zeros: what it saw there is taken off again.
-    top, bottom = (F.pad(doubled(row)[:, :, :1], (1, 1, 0, 0), mode="replicate") for row in (x[:, :, :1], x[:, :, -1:]))
-    left, right = (doubled(column)[:, :, :, :1] for column in (x[:, :, :, :1], x[:, :, :, -1:]))
-    out[:, :, :1] -= F.conv2d(top, kernel[:, :, :1])
-    out[:, :, -1:] -= F.conv2d(bottom, kernel[:, :, 2:])
-    out[:, :, :, :1] -= F.conv2d(left, kernel[:, :, :, :1], padding=(1, 0))
-    out[:, :, :, -1:] -= F.conv2d(right, kernel[:, :, :, 2:], padding=(1, 0))
+    for row, weights in ((0, 0), (-1, 2)):
+        beyond = F.pad(doubled(_line(x, 2, row))[:, :, :1], (1, 1, 0, 0), mode="replicate")
+        _line(out, 2, row).sub_(F.conv2d(beyond, _line(kernel, 2, weights)))
+    for column, weights in ((0, 0), (-1, 2)):
+        beyond = doubled(_line(x, 3, column))[:, :, :, :1]
+        _line(out, 3, column).sub_(F.conv2d(beyond, _line(kernel, 3, weights), padding=(1, 0)))
     return out
+
+
+def _line(x: Tensor, dim: int, at: int) -> Tensor:
+    """One row (2) or column (3) of it, as a view.
+
+    By a slice with an end: of others, and of ``narrow``, OpenVINO does not read again what it has written.
+    """
+    first = at % int(x.shape[dim])
+    one = slice(first, first + 1)
+    return x[:, :, one] if dim == 2 else x[:, :, :, one]
 
 
 def repeating(kernel: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from pipeline.arch import gfpgan_clean, gfpgan_original, networks, parsenet, restoreformer, upsamplers
 from pipeline.engines.choice import every
 from pipeline.engines.eager import Eager
+from pipeline.engines.vino import OpenVino
 from pipeline.precision import Precision
 from tests.parity.upstream import randomise_batch_norm
 
@@ -72,3 +73,17 @@ def test_an_engine_makes_what_torch_makes(architecture, engine, given):
     if architecture != "restoreformer":  # it picks the nearest of its codes: a little error picks another
         reduced = found.load(network, Precision.BFLOAT16)(pictures).float()
         assert (reduced - expected).square().mean().sqrt() < REDUCED * expected.square().mean().sqrt()
+
+
+@pytest.mark.parametrize("precision", [Precision.FLOAT32, Precision.BFLOAT16])
+@pytest.mark.parametrize("architecture", NETWORKS)
+def test_what_openvino_compiled_of_a_network_is_read_by_the_next_process(
+    architecture, precision, given, tmp_path, monkeypatch
+):
+    first = OpenVino(CPU, cache=tmp_path)
+    if reason := first.missing():
+        pytest.skip(reason)
+    network, pictures, _ = given(architecture)
+    expected = first.load(network, precision)(pictures)
+    monkeypatch.setattr(OpenVino, "_compile", lambda *_: pytest.fail("it was compiled again"))
+    assert torch.equal(OpenVino(CPU, cache=tmp_path).load(network, precision)(pictures), expected)
