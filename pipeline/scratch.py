@@ -7,6 +7,7 @@ memory that the process holds. The folder is Python's for temporary files (``TMP
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import mmap
@@ -45,8 +46,9 @@ def zeros(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         return np.zeros(shape, dtype)
     if size <= IN_MEMORY_BYTES:
         own = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        # Filled in a quarter of the time: most of it is page faults.
-        own.madvise(mmap.MADV_HUGEPAGE)
+        # Filled in a quarter of the time: most of it is page faults. Not every kernel has them.
+        with contextlib.suppress(OSError):
+            own.madvise(mmap.MADV_HUGEPAGE)
         return np.frombuffer(own, dtype).reshape(shape)
     with _reserved(size) as pages:
         return np.frombuffer(mmap.mmap(pages.fileno(), size), dtype).reshape(shape)

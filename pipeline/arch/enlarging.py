@@ -45,7 +45,7 @@ def doubled_and_convolved(x: Tensor, kernel: Tensor) -> Tensor:
 def _line(x: Tensor, dim: int, at: int) -> Tensor:
     """One row (2) or column (3) of it, as a view.
 
-    By a slice with an end: of others, and of ``narrow``, OpenVINO does not read again what it has written.
+    By a slice with an end: of others OpenVINO cannot read again what it has written, and ``narrow`` it cannot export.
     """
     first = at % int(x.shape[dim])
     one = slice(first, first + 1)

@@ -86,6 +86,12 @@ def test_a_shrunk_copy_has_the_means_of_what_its_pixels_cover(pictured):
     assert np.abs(shrunk(Drawn(whole(pictured)), 40, 85) - expected).max() < 1e-6
 
 
+def test_a_kernel_without_huge_pages_costs_time_only(monkeypatch):
+    monkeypatch.setattr("mmap.MADV_HUGEPAGE", 9999)  # no advice that any kernel knows
+    array = scratch.zeros((2 * scratch.OWN_PAGES_BYTES,), np.uint8)
+    assert not array.any()
+
+
 def test_a_large_array_lies_in_a_file_that_is_gone_with_it(monkeypatch, tmp_path):
     monkeypatch.setattr(scratch, "IN_MEMORY_BYTES", 1000)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
